@@ -1,0 +1,23 @@
+//! What a user has consented to, remembered so that it need not be asked again.
+
+use sea_orm::entity::prelude::*;
+
+use crate::{ClientId, OrganizationId, ResourceServerId, Timestamp, UserId};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "consents")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub user_id: UserId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub client_id: ClientId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: OrganizationId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub resource_server_id: ResourceServerId,
+    pub scopes: String,
+    pub granted_at: Timestamp,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

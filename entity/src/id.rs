@@ -1,0 +1,163 @@
+//! Typed ids: UUIDv7 in the database, prefixed sortable text outside (`key_01j9z…`, as TypeID has it).
+
+use std::fmt;
+use std::str::FromStr;
+
+use sea_orm::{DbErr, DeriveValueType, TryFromU64};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ulid::Ulid;
+use uuid::Uuid;
+
+/// A text that is not an id of the kind that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidId {
+    /// The prefix that was expected, such as `key`.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected an id that starts with `{}_`", self.expected)
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+fn suffix(uuid: Uuid) -> String {
+    Ulid::from_bytes(*uuid.as_bytes()).to_string().to_ascii_lowercase()
+}
+
+fn parse(text: &str, prefix: &'static str) -> Result<Uuid, InvalidId> {
+    let invalid = InvalidId { expected: prefix };
+    let Some(body) = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) else {
+        return Err(invalid);
+    };
+    let Ok(parsed) = Ulid::from_string(body) else {
+        return Err(invalid);
+    };
+    let uuid = Uuid::from_bytes(parsed.to_bytes());
+    // One id has one spelling: no upper case, no look-alike letters, no overflow.
+    if suffix(uuid) == body { Ok(uuid) } else { Err(invalid) }
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, DeriveValueType)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// What its text starts with, without the underscore.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id made of the time (milliseconds since the epoch) and 74 random bits.
+            #[must_use]
+            pub fn new(at: crate::Timestamp) -> Self {
+                let (seconds, nanos) = at.split();
+                let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos);
+                Self(Uuid::new_v7(timestamp))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), suffix(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                parse(text, $prefix).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        // SeaORM asks this of every primary key; ours are never made by the database.
+        impl TryFromU64 for $name {
+            fn try_from_u64(_: u64) -> Result<Self, DbErr> {
+                Err(DbErr::ConvertFromU64(stringify!($name)))
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// An organization: the tenant boundary.
+    OrganizationId = "org";
+    /// A person's account.
+    UserId = "usr";
+    /// A browser session of a user.
+    SessionId = "ses";
+    /// A resource server: an API that accepts our credentials.
+    ResourceServerId = "api";
+    /// An OAuth client.
+    ClientId = "app";
+    /// A secret of a client or of an API key (never the secret itself).
+    SecretId = "sec";
+    /// What a user, or a client for itself, has allowed.
+    GrantId = "gnt";
+    /// An API key.
+    ApiKeyId = "key";
+    /// A signing key.
+    SigningKeyId = "sig";
+    /// An audit event.
+    AuditEventId = "evt";
+    /// An access token: its `jti`.
+    TokenId = "tok";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_that_of_the_type_id_specification() {
+        // The specification's own example: prefix_01h455vb4pex5vsknk084sn02q.
+        let uuid: Uuid = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap_or_default();
+        assert_eq!(UserId(uuid).to_string(), "usr_01h455vb4pex5vsknk084sn02q");
+        assert_eq!("usr_01h455vb4pex5vsknk084sn02q".parse(), Ok(UserId(uuid)));
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in [
+            "",
+            "usr_",
+            "key_01h455vb4pex5vsknk084sn02q",
+            "usr_01H455VB4PEX5VSKNK084SN02Q",
+            "usr_01h455vb4pex5vsknk084sn02",
+            "usr_01h455vb4pex5vsknk084sn02qq",
+            "usr_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "usr_o1h455vb4pex5vsknk084sn02q",
+            "usr_01h455vb4pex5vsknk084sn02é",
+        ] {
+            assert!(text.parse::<UserId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn later_ids_sort_after_earlier_ones() {
+        let earlier = GrantId::new(crate::Timestamp(1_000));
+        let later = GrantId::new(crate::Timestamp(2_000));
+        assert!(earlier.to_string() < later.to_string());
+    }
+}

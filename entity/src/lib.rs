@@ -1,0 +1,32 @@
+//! The tables: one file each, columns only, and the typed ids and times that they share.
+//!
+//! This crate knows neither rules nor queries: those live in the rooms of `portcullis`.
+#![forbid(unsafe_code)]
+
+pub mod id;
+pub mod timestamp;
+
+pub mod api_key;
+pub mod api_key_secret;
+pub mod audit_event;
+pub mod authorization_code;
+pub mod catalog_scope;
+pub mod client;
+pub mod client_audience;
+pub mod client_origin;
+pub mod client_secret;
+pub mod consent;
+pub mod grant;
+pub mod installation;
+pub mod membership;
+pub mod organization;
+pub mod resource_server;
+pub mod revocation;
+pub mod revocation_counter;
+pub mod session;
+pub mod setup_link;
+pub mod signing_key;
+pub mod user;
+
+pub use id::*;
+pub use timestamp::Timestamp;

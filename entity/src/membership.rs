@@ -1,0 +1,20 @@
+//! Memberships: which user has which role in which organization.
+
+use sea_orm::entity::prelude::*;
+
+use crate::{OrganizationId, Timestamp, UserId};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "memberships")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: OrganizationId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub user_id: UserId,
+    /// The name of a role.
+    pub role: String,
+    pub created_at: Timestamp,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

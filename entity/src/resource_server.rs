@@ -1,0 +1,30 @@
+//! Resource servers: the APIs that accept our credentials.
+
+use sea_orm::entity::prelude::*;
+
+use crate::{OrganizationId, ResourceServerId, Timestamp};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "resource_servers")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: ResourceServerId,
+    /// None for the management API, which belongs to the installation.
+    pub organization_id: Option<OrganizationId>,
+    /// The `aud` of its tokens and the `resource` that asks for them (RFC 8707).
+    #[sea_orm(unique)]
+    pub audience: String,
+    pub name: String,
+    /// `ES256`, `EdDSA` or `RS256`.
+    pub signing_algorithm: String,
+    /// How long its access tokens live, in seconds; None for the setting.
+    pub access_token_seconds: Option<i32>,
+    /// SHA-256 of the credential with which it introspects and follows revocations.
+    #[sea_orm(unique)]
+    pub credential_digest: Option<Vec<u8>>,
+    pub is_management: bool,
+    pub created_at: Timestamp,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

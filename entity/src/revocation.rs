@@ -1,0 +1,22 @@
+//! The revocation log, in commit order.
+
+use sea_orm::entity::prelude::*;
+
+use crate::Timestamp;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "revocations")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub seq: i64,
+    pub at: Timestamp,
+    /// `revoked` or `changed`.
+    pub kind: String,
+    /// The prefixed id of what it is about.
+    pub subject: String,
+    /// When nothing that it could kill can still be unexpired.
+    pub expires_at: Timestamp,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
