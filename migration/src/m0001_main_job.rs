@@ -22,6 +22,17 @@ impl MigrationTrait for Migration {
             }
             manager.create_index(index).await?;
         }
+        // Few grants hold an answer at any moment; the sweep must not look through all the others.
+        manager
+            .create_index(
+                Index::create()
+                    .name("grants_with_retry_answer")
+                    .table("grants")
+                    .col("rotated_at")
+                    .and_where(Expr::col("retry_answer").is_not_null())
+                    .to_owned(),
+            )
+            .await?;
         for (table, columns, values) in [
             ("installation", vec!["id"], vec![1.into()]),
             (

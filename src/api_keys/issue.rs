@@ -1,0 +1,111 @@
+use entity::{ApiKeyId, OrganizationId, SecretId, Timestamp, UserId};
+use portcullis_verifier::key::{self, Prefix};
+use portcullis_verifier::{Scope, ScopeSet};
+use sea_orm::DatabaseTransaction;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{ApiKey, ApiKeySettings, store};
+use crate::audit::{self, By, Event};
+use crate::platform::{FieldError, Refused, checked_name};
+use crate::resource_servers::ResourceServer;
+
+const MAX_SCOPES: usize = 100;
+
+/// An API key to be.
+pub struct NewApiKey<'a> {
+    pub organization: OrganizationId,
+    pub created_by: UserId,
+    /// The most that whoever makes the key may do: no key reaches further.
+    pub reach: &'a ScopeSet,
+    pub name: &'a str,
+    pub scopes: &'a [String],
+    /// One of the settings' environments; the first where none is named.
+    pub environment: Option<&'a str>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Makes a key; its secret is told this once.
+///
+/// # Errors
+/// When a field is wrong or something of ours fails.
+pub async fn issue(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    by: &By,
+    brand: &str,
+    settings: &ApiKeySettings,
+    resource_servers: &[ResourceServer],
+    new: NewApiKey<'_>,
+) -> Result<(ApiKey, SecretString), Refused> {
+    let mut errors = Vec::new();
+    let name = checked_name("name", new.name, &mut errors).to_owned();
+    let scopes = checked_scopes(&new, resource_servers, &mut errors);
+    if new.expires_at.is_some_and(|end| end <= now) {
+        errors.push(FieldError::new("expires_at", "must be in the future"));
+    }
+    let first = settings.environments.first().map(String::as_str).unwrap_or_default();
+    let environment = new.environment.unwrap_or(first);
+    if !settings.environments.iter().any(|known| known == environment) {
+        let message = format!("must be one of: {}", settings.environments.join(", "));
+        errors.push(FieldError::new("environment", message));
+    }
+    if !errors.is_empty() {
+        return Err(Refused::Invalid(errors));
+    }
+    let secret = key::generate(&Prefix::new(brand, environment)?)?;
+    let text = secret.expose_secret();
+    let key = ApiKey {
+        id: ApiKeyId::new(now),
+        organization: new.organization,
+        name,
+        scopes,
+        environment: environment.to_owned(),
+        created_by: new.created_by,
+        created_at: now,
+        expires_at: new.expires_at,
+        revoked_at: None,
+        start: text.chars().take(12).collect(),
+        end: text.chars().skip(text.len().saturating_sub(4)).collect(),
+    };
+    store::insert(tx, &key, SecretId::new(now), key::digest(text)).await?;
+    let event = Event::new("api_key.created", key.id)
+        .in_organization(key.organization)
+        .with(serde_json::json!({ "scopes": key.scopes.to_string() }));
+    audit::record(tx, now, by, event).await?;
+    Ok((key, secret))
+}
+
+/// Every scope must be one that some resource server offers, and within the maker's own reach.
+fn checked_scopes(
+    new: &NewApiKey<'_>,
+    resource_servers: &[ResourceServer],
+    errors: &mut Vec<FieldError>,
+) -> ScopeSet {
+    if new.scopes.is_empty() || new.scopes.len() > MAX_SCOPES {
+        errors.push(FieldError::new("scopes", "must hold 1 to 100 scopes"));
+        return ScopeSet::default();
+    }
+    let mut scopes = ScopeSet::default();
+    for (at, text) in new.scopes.iter().enumerate() {
+        let field = format!("scopes[{at}]");
+        match text.parse::<Scope>() {
+            Err(_) => {
+                errors.push(FieldError::new(field, "is not a scope; one looks like read:tenants"))
+            }
+            Ok(scope) if !resource_servers.iter().any(|api| api.catalog.offers(&scope)) => {
+                errors.push(FieldError::new(
+                    field,
+                    format!("no resource server offers the scope `{scope}`"),
+                ));
+            }
+            Ok(scope) if !new.reach.covers(&scope) => {
+                errors.push(FieldError::new(
+                    field,
+                    format!("`{scope}` is more than you may do yourself"),
+                ));
+            }
+            Ok(scope) => scopes.insert(scope),
+        }
+    }
+    scopes
+}

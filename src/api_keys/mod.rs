@@ -1,0 +1,72 @@
+//! API keys: long-lived secrets for scripts, under the same scopes and the same log as OAuth tokens.
+//!
+//! Owns: issuing, checking, listing and revoking keys. The format is the verifier's (`portcullis_verifier::key`).
+
+pub mod api;
+mod decide;
+mod issue;
+mod revoke;
+mod store;
+mod verify;
+
+use entity::{ApiKeyId, OrganizationId, Timestamp, UserId};
+use portcullis_verifier::ScopeSet;
+use serde::{Deserialize, Serialize};
+
+pub use decide::{Verdict, decide};
+pub use issue::{NewApiKey, issue};
+pub use revoke::revoke;
+pub use store::{find, list};
+pub use verify::{Verified, verify};
+
+/// The `[api_keys]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiKeySettings {
+    /// The words that may stand between the brand and the random part; the first is the default. An empty word
+    /// leaves the part out.
+    pub environments: Vec<String>,
+}
+
+impl Default for ApiKeySettings {
+    fn default() -> Self {
+        Self { environments: vec!["live".to_owned(), "test".to_owned()] }
+    }
+}
+
+/// An API key, without its secret.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub organization: OrganizationId,
+    pub name: String,
+    pub scopes: ScopeSet,
+    pub environment: String,
+    pub created_by: UserId,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    /// The first 12 and the last 4 characters, for people to recognise it by.
+    pub start: String,
+    pub end: String,
+}
+
+/// What a key is at a moment: derived, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Active,
+    Expired,
+    Revoked,
+}
+
+impl ApiKey {
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> Status {
+        match (self.revoked_at, self.expires_at) {
+            (Some(_), _) => Status::Revoked,
+            (None, Some(end)) if end <= now => Status::Expired,
+            (None, _) => Status::Active,
+        }
+    }
+}

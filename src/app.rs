@@ -1,0 +1,92 @@
+//! `App`: everything that a request may need. Cheap to clone; there are no globals.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::By;
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::platform::clock::Clock;
+use crate::platform::db::Db;
+use crate::platform::master_key::{MasterKey, SealingKey};
+use crate::platform::password::Passwords;
+use crate::rate_limit::RateLimits;
+use crate::resource_servers::{self, ResourceServers};
+use crate::revocation::{CatchUpRequests, Revocations};
+use crate::signing::{self, Algorithm, Signer};
+use crate::tokens::RefreshTokens;
+
+/// A handle to the running server's state.
+#[derive(Clone)]
+pub struct App(Arc<State>);
+
+/// The state behind the handle.
+pub struct State {
+    pub config: Config,
+    pub db: Db,
+    pub clock: Clock,
+    pub signing_seal: SealingKey,
+    pub signer: Signer,
+    pub refresh_tokens: RefreshTokens,
+    pub passwords: Passwords,
+    pub revocations: Arc<Revocations>,
+    pub clients: Clients,
+    pub resource_servers: ResourceServers,
+    pub limits: RateLimits,
+    /// Cancelled when the server begins to stop: endless answers end then.
+    pub stopping: CancellationToken,
+}
+
+impl Deref for App {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl App {
+    /// Opens the database, brings it up to date, and makes what a first start needs: the master key, a signing key,
+    /// the management API.
+    ///
+    /// # Errors
+    /// When the database or the master key can't be used.
+    pub async fn open(config: Config, clock: Clock) -> Result<(Self, CatchUpRequests)> {
+        let db = Db::open(&config.database_url).await?;
+        db.migrate().await?;
+        let master_key = master_key(&config)?;
+        let signing_seal = master_key.sealing_key(signing::SEALING_LABEL);
+        let now = clock.now();
+        signing::ensure_active(&db, now, &By::operator(), &signing_seal, Algorithm::Es256).await?;
+        resource_servers::ensure_management_api(&db, now, &config.issuer).await?;
+        let signer = Signer::load(&db, master_key.sealing_key(signing::SEALING_LABEL)).await?;
+        let (revocations, requests) = Revocations::new();
+        let state = State {
+            refresh_tokens: RefreshTokens::new(
+                &config.brand,
+                master_key.hmac_key(RefreshTokens::LABEL),
+            ),
+            passwords: Passwords::new()?,
+            clients: Clients::default(),
+            resource_servers: ResourceServers::default(),
+            limits: RateLimits::default(),
+            stopping: CancellationToken::new(),
+            config,
+            db,
+            clock,
+            signing_seal,
+            signer,
+            revocations,
+        };
+        Ok((Self(Arc::new(state)), requests))
+    }
+}
+
+fn master_key(config: &Config) -> Result<MasterKey> {
+    match &config.master_key {
+        Some(text) => MasterKey::from_text(text).context("the setting master_key can't be used"),
+        None => MasterKey::from_file(&config.master_key_file),
+    }
+}

@@ -1,0 +1,95 @@
+//! Who did what to what, and from where. An event is written in the transaction of the change that it tells of, so
+//! that there is neither a change without a trace nor a trace without a change. It never holds a secret.
+
+mod store;
+
+use std::fmt;
+
+use entity::{ApiKeyId, ClientId, OrganizationId, UserId};
+
+pub use store::record;
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    User(UserId),
+    Client(ClientId),
+    ApiKey(ApiKeyId),
+    /// Somebody with a shell on the machine.
+    Operator,
+    /// Nobody that we know.
+    Anonymous,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => id.fmt(f),
+            Self::Client(id) => id.fmt(f),
+            Self::ApiKey(id) => id.fmt(f),
+            Self::Operator => f.write_str("operator"),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    pub address: Option<String>,
+    pub user_agent: Option<String>,
+    pub request_id: Option<String>,
+}
+
+impl Source {
+    /// This source, with somebody acting from it.
+    #[must_use]
+    pub fn by(self, actor: Actor) -> By {
+        By { actor, source: self }
+    }
+}
+
+/// Who acts, and from where.
+#[derive(Debug, Clone)]
+pub struct By {
+    pub actor: Actor,
+    pub source: Source,
+}
+
+impl By {
+    /// The command line on the server itself.
+    #[must_use]
+    pub fn operator() -> Self {
+        Source::default().by(Actor::Operator)
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Such as `api_key.created`.
+    pub action: &'static str,
+    /// The prefixed id of what it was done to.
+    pub target: Option<String>,
+    pub organization: Option<OrganizationId>,
+    /// Further facts, as a JSON object.
+    pub detail: Option<serde_json::Value>,
+}
+
+impl Event {
+    pub fn new(action: &'static str, target: impl fmt::Display) -> Self {
+        Self { action, target: Some(target.to_string()), organization: None, detail: None }
+    }
+
+    #[must_use]
+    pub fn in_organization(mut self, organization: OrganizationId) -> Self {
+        self.organization = Some(organization);
+        self
+    }
+
+    #[must_use]
+    pub fn with(mut self, detail: serde_json::Value) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+}

@@ -1,0 +1,45 @@
+//! Grants: what was allowed. Every token descends from one.
+//!
+//! Owns: authorization codes (a grant to be), remembered consent, the state of the refresh token (in the grant's
+//! row), and the end of a grant. Does not own: the making of tokens (tokens).
+
+mod code;
+mod consent;
+mod end;
+mod store;
+
+use entity::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId};
+use portcullis_verifier::ScopeSet;
+
+pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
+pub use consent::{find_consents, remember_consent};
+pub use end::end;
+pub use store::{Advance, advance, clear_retry_answers, delete_expired_codes, find, insert};
+
+/// What was allowed, and how far its refresh token has come.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub id: GrantId,
+    pub client: ClientId,
+    /// None when the client acts for itself.
+    pub user: Option<UserId>,
+    pub organization: OrganizationId,
+    pub resource_server: ResourceServerId,
+    pub scopes: ScopeSet,
+    pub ended_at: Option<Timestamp>,
+    pub refresh: Option<Refresh>,
+}
+
+/// The state of a grant's refresh token.
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    /// The generation that is valid now; the first is 1.
+    pub generation: i64,
+    /// When it dies if it is not used.
+    pub expires_at: Timestamp,
+    /// When it dies in any case.
+    pub absolute_expires_at: Timestamp,
+    pub rotated_at: Timestamp,
+    /// The answer that the generation before got, sealed.
+    pub retry_answer: Option<Vec<u8>>,
+}

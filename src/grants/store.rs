@@ -1,0 +1,266 @@
+use std::time::Duration;
+
+use entity::{
+    ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId, authorization_code,
+    consent, grant,
+};
+use portcullis_verifier::ScopeSet;
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
+    EntityTrait as _, QueryFilter as _, QueryOrder as _, Set,
+};
+
+use super::{Code, Grant, Refresh};
+
+pub(super) async fn insert_code(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    digest: [u8; 32],
+    code: &Code,
+) -> Result<(), DbErr> {
+    let row = authorization_code::ActiveModel {
+        digest: Set(digest.to_vec()),
+        grant_id: Set(code.grant),
+        client_id: Set(code.client),
+        user_id: Set(code.user),
+        organization_id: Set(code.organization),
+        resource_server_id: Set(code.resource_server),
+        scopes: Set(code.scopes.to_string()),
+        redirect_uri: Set(code.redirect_uri.clone()),
+        code_challenge: Set(code.code_challenge.clone()),
+        created_at: Set(now),
+        expires_at: Set(code.expires_at),
+        redeemed_at: Set(None),
+    };
+    row.insert(tx).await?;
+    Ok(())
+}
+
+pub(super) async fn find_code(
+    connection: &impl ConnectionTrait,
+    digest: [u8; 32],
+) -> Result<Option<Code>, DbErr> {
+    let row = authorization_code::Entity::find_by_id(digest.to_vec()).one(connection).await?;
+    row.map(|row| {
+        let damaged = || {
+            DbErr::Type(format!("authorization_codes of grant {}: scopes is damaged", row.grant_id))
+        };
+        Ok(Code {
+            scopes: row.scopes.parse().map_err(|_| damaged())?,
+            grant: row.grant_id,
+            client: row.client_id,
+            user: row.user_id,
+            organization: row.organization_id,
+            resource_server: row.resource_server_id,
+            redirect_uri: row.redirect_uri,
+            code_challenge: row.code_challenge,
+            expires_at: row.expires_at,
+            is_redeemed: row.redeemed_at.is_some(),
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn redeem_code(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    digest: [u8; 32],
+) -> Result<bool, DbErr> {
+    let updated = authorization_code::Entity::update_many()
+        .col_expr(authorization_code::Column::RedeemedAt, Expr::value(now))
+        .filter(authorization_code::Column::Digest.eq(digest.to_vec()))
+        .filter(authorization_code::Column::RedeemedAt.is_null())
+        .filter(authorization_code::Column::ExpiresAt.gt(now))
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Removes codes that expired long ago; until then a replay is recognised. Says how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_expired_codes(
+    connection: &impl ConnectionTrait,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+    let deleted = authorization_code::Entity::delete_many()
+        .filter(authorization_code::Column::ExpiresAt.lt(now - REMEMBERED))
+        .exec(connection)
+        .await?;
+    Ok(deleted.rows_affected)
+}
+
+/// # Errors
+/// When the database fails.
+pub async fn insert(tx: &DatabaseTransaction, now: Timestamp, new: &Grant) -> Result<(), DbErr> {
+    let refresh = new.refresh.as_ref();
+    let row = grant::ActiveModel {
+        id: Set(new.id),
+        client_id: Set(new.client),
+        user_id: Set(new.user),
+        organization_id: Set(new.organization),
+        resource_server_id: Set(new.resource_server),
+        scopes: Set(new.scopes.to_string()),
+        created_at: Set(now),
+        ended_at: Set(new.ended_at),
+        generation: Set(refresh.map_or(0, |refresh| refresh.generation)),
+        refresh_expires_at: Set(refresh.map(|refresh| refresh.expires_at)),
+        absolute_expires_at: Set(refresh.map(|refresh| refresh.absolute_expires_at)),
+        rotated_at: Set(refresh.map(|refresh| refresh.rotated_at)),
+        retry_answer: Set(None),
+    };
+    row.insert(tx).await?;
+    Ok(())
+}
+
+/// # Errors
+/// When the database fails.
+pub async fn find(connection: &impl ConnectionTrait, id: GrantId) -> Result<Option<Grant>, DbErr> {
+    grant::Entity::find_by_id(id).one(connection).await?.map(grant).transpose()
+}
+
+fn grant(row: grant::Model) -> Result<Grant, DbErr> {
+    let refresh = match (row.refresh_expires_at, row.absolute_expires_at, row.rotated_at) {
+        (Some(expires_at), Some(absolute_expires_at), Some(rotated_at)) => Some(Refresh {
+            generation: row.generation,
+            expires_at,
+            absolute_expires_at,
+            rotated_at,
+            retry_answer: row.retry_answer,
+        }),
+        _ => None,
+    };
+    Ok(Grant {
+        scopes: row
+            .scopes
+            .parse()
+            .map_err(|_| DbErr::Type(format!("grants {}: scopes is damaged", row.id)))?,
+        id: row.id,
+        client: row.client_id,
+        user: row.user_id,
+        organization: row.organization_id,
+        resource_server: row.resource_server_id,
+        ended_at: row.ended_at,
+        refresh,
+    })
+}
+
+/// One step of a refresh token from its generation to the next.
+pub struct Advance {
+    pub from_generation: i64,
+    pub expires_at: Timestamp,
+    /// What the presented token got, sealed under a key that only it yields.
+    pub retry_answer: Vec<u8>,
+}
+
+/// Takes the step if the grant still stands where it starts: true for exactly one caller.
+///
+/// # Errors
+/// When the database fails.
+pub async fn advance(
+    connection: &impl ConnectionTrait,
+    now: Timestamp,
+    id: GrantId,
+    step: Advance,
+) -> Result<bool, DbErr> {
+    let updated = grant::Entity::update_many()
+        .col_expr(grant::Column::Generation, Expr::value(step.from_generation + 1))
+        .col_expr(grant::Column::RefreshExpiresAt, Expr::value(step.expires_at))
+        .col_expr(grant::Column::RotatedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(step.retry_answer))
+        .filter(grant::Column::Id.eq(id))
+        .filter(grant::Column::Generation.eq(step.from_generation))
+        .filter(grant::Column::EndedAt.is_null())
+        .filter(grant::Column::RefreshExpiresAt.gt(now))
+        .exec(connection)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Forgets answers whose retry window has closed; says how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn clear_retry_answers(
+    connection: &impl ConnectionTrait,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+    let cleared = grant::Entity::update_many()
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::RotatedAt.lt(now - LONGEST_WINDOW))
+        .filter(grant::Column::RetryAnswer.is_not_null())
+        .exec(connection)
+        .await?;
+    Ok(cleared.rows_affected)
+}
+
+/// The organization of the grant that this call ended; none where there was nothing to end.
+pub(super) async fn mark_ended(
+    tx: &DatabaseTransaction,
+    id: GrantId,
+    now: Timestamp,
+) -> Result<Option<OrganizationId>, DbErr> {
+    let rows = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::Id.eq(id))
+        .filter(grant::Column::EndedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    Ok(rows.first().map(|row| row.organization_id))
+}
+
+pub(super) async fn list_consents(
+    connection: &impl ConnectionTrait,
+    user: UserId,
+    client: ClientId,
+    resource_server: ResourceServerId,
+) -> Result<Vec<(OrganizationId, ScopeSet)>, DbErr> {
+    let rows = consent::Entity::find()
+        .filter(consent::Column::UserId.eq(user))
+        .filter(consent::Column::ClientId.eq(client))
+        .filter(consent::Column::ResourceServerId.eq(resource_server))
+        .order_by_desc(consent::Column::GrantedAt)
+        .all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let damaged = |_| DbErr::Type(format!("consents {user} {client}: scopes is damaged"));
+            Ok((row.organization_id, row.scopes.parse().map_err(damaged)?))
+        })
+        .collect()
+}
+
+pub(super) async fn upsert_consent(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    user: UserId,
+    client: ClientId,
+    organization: OrganizationId,
+    resource_server: ResourceServerId,
+    scopes: &ScopeSet,
+) -> Result<(), DbErr> {
+    let row = consent::ActiveModel {
+        user_id: Set(user),
+        client_id: Set(client),
+        organization_id: Set(organization),
+        resource_server_id: Set(resource_server),
+        scopes: Set(scopes.to_string()),
+        granted_at: Set(now),
+    };
+    let key = [
+        consent::Column::UserId,
+        consent::Column::ClientId,
+        consent::Column::OrganizationId,
+        consent::Column::ResourceServerId,
+    ];
+    let on_conflict = OnConflict::columns(key)
+        .update_columns([consent::Column::Scopes, consent::Column::GrantedAt])
+        .to_owned();
+    consent::Entity::insert(row).on_conflict(on_conflict).exec_without_returning(tx).await?;
+    Ok(())
+}

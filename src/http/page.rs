@@ -1,0 +1,90 @@
+//! Pages for people, and the headers that keep them from being framed, sniffed or scripted.
+
+use askama::Template;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::PageError;
+
+/// A rendered page.
+pub struct Page<T> {
+    template: T,
+    status: StatusCode,
+    form_target: Option<String>,
+}
+
+impl<T: Template> Page<T> {
+    pub fn new(template: T) -> Self {
+        Self { template, status: StatusCode::OK, form_target: None }
+    }
+
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Lets the page's forms end at this redirect URI too: browsers hold `form-action` against redirects as well.
+    #[must_use]
+    pub fn with_form_target(mut self, redirect_uri: &str) -> Self {
+        self.form_target = form_source(redirect_uri);
+        self
+    }
+}
+
+impl<T: Template> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let html = match self.template.render() {
+            Ok(html) => html,
+            Err(error) => return PageError::from(error).into_response(),
+        };
+        let mut response = (self.status, Html(html)).into_response();
+        let policy = content_security_policy(self.form_target.as_deref());
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// No script, nothing from elsewhere, no framing; forms go to ourselves and, where named, to one target more.
+#[must_use]
+pub fn content_security_policy(form_target: Option<&str>) -> String {
+    let target = form_target.map(|target| format!(" {target}")).unwrap_or_default();
+    format!(
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; base-uri 'none'; \
+         frame-ancestors 'none'; form-action 'self'{target}"
+    )
+}
+
+/// The source expression that covers a redirect URI: its origin, or its scheme where it has no origin that
+/// the grammar of source expressions can spell (private-use schemes, IPv6 addresses).
+fn form_source(redirect_uri: &str) -> Option<String> {
+    let uri = url::Url::parse(redirect_uri).ok()?;
+    let scheme = uri.scheme();
+    if !matches!(scheme, "http" | "https") || matches!(uri.host(), Some(url::Host::Ipv6(_))) {
+        return Some(format!("{scheme}:"));
+    }
+    Some(uri.origin().ascii_serialization())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_target_is_the_origin_or_the_scheme() {
+        assert_eq!(
+            form_source("https://app.example/cb?x=1").as_deref(),
+            Some("https://app.example")
+        );
+        assert_eq!(
+            form_source("http://127.0.0.1:4567/cb").as_deref(),
+            Some("http://127.0.0.1:4567")
+        );
+        assert_eq!(form_source("http://[::1]:4567/cb").as_deref(), Some("http:"));
+        assert_eq!(form_source("com.example.app:/cb").as_deref(), Some("com.example.app:"));
+        assert_eq!(form_source("; script-src *"), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Refusals for people: a page that says what happened and what to do.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Page;
+use super::parameters::BadParameters;
+use crate::app::App;
+use crate::platform::db::is_busy;
+
+/// An error page on its way out.
+#[derive(Debug)]
+pub struct PageError {
+    status: StatusCode,
+    title: &'static str,
+    message: String,
+    retry_after: Option<u64>,
+    cause: Option<anyhow::Error>,
+}
+
+#[derive(Template)]
+#[template(path = "http/error.html")]
+struct ErrorPage<'a> {
+    base: &'a str,
+    title: &'a str,
+    message: &'a str,
+}
+
+/// What an error page says, on its way to `render_page_errors`.
+#[derive(Clone)]
+struct Words {
+    title: &'static str,
+    message: String,
+}
+
+impl PageError {
+    pub fn new(status: StatusCode, title: &'static str, message: impl Into<String>) -> Self {
+        Self { status, title, message: message.into(), retry_after: None, cause: None }
+    }
+
+    /// 400, with what is wrong.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "This request can't be used", message)
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "There is no such page",
+            "Check the address, or go back to where you came from.",
+        )
+    }
+
+    /// 429 or 503, with the seconds to wait.
+    #[must_use]
+    pub fn come_back(status: StatusCode, seconds: u64) -> Self {
+        let unit = if seconds == 1 { "second" } else { "seconds" };
+        let message = format!("Please wait {seconds} {unit}, then try again.");
+        Self { retry_after: Some(seconds), ..Self::new(status, "Too many attempts", message) }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for PageError {
+    fn from(cause: E) -> Self {
+        let cause = cause.into();
+        if is_busy(&cause) {
+            return Self::come_back(StatusCode::SERVICE_UNAVAILABLE, 2);
+        }
+        let mut error = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Something failed on our side",
+            "It is in our log. Please try again in a moment.",
+        );
+        error.cause = Some(cause);
+        error
+    }
+}
+
+impl From<BadParameters> for PageError {
+    fn from(bad: BadParameters) -> Self {
+        Self::new(
+            bad.status(),
+            "This request can't be used",
+            format!("It can't be read: {}.", bad.description()),
+        )
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        if let Some(cause) = &self.cause {
+            tracing::error!(error = format!("{cause:#}"), "a page failed");
+        }
+        let mut response = (self.status, self.message.clone()).into_response();
+        response.extensions_mut().insert(Words { title: self.title, message: self.message });
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Gives error pages their looks: only here is it known under which path our style sheet is.
+pub async fn render_page_errors(State(app): State<App>, mut response: Response) -> Response {
+    let Some(Words { title, message }) = response.extensions_mut().remove::<Words>() else {
+        return response;
+    };
+    let page = ErrorPage { base: &app.config.base_path, title, message: &message };
+    let mut rendered = Page::new(page).with_status(response.status()).into_response();
+    if let Some(seconds) = response.headers_mut().remove(header::RETRY_AFTER) {
+        rendered.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    rendered
+}

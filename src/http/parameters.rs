@@ -1,0 +1,223 @@
+//! Form and query parameters, read as strictly as OAuth wants them (RFC 6749 §3.1, §3.2, Appendix B).
+//!
+//! UTF-8 or refused, never repaired; a doubled parameter is refused where it is asked for; an empty one counts as
+//! left out; those that nobody asks for are ignored.
+
+use axum::body::Body;
+use axum::extract::FromRequest;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use percent_encoding::percent_decode;
+
+/// The largest request body that any endpoint reads, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// More than any protocol message needs, and few enough to look through.
+const MAX_PARAMETERS: usize = 100;
+
+/// Decoded name-value pairs in the order in which they came.
+#[derive(Default)]
+pub struct Parameters(Vec<(String, String)>);
+
+/// Why parameters can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadParameters {
+    NotAForm,
+    TooLarge,
+    Unreadable,
+    NotUtf8,
+    NotPercentEncoded,
+    TooMany,
+}
+
+impl BadParameters {
+    /// 413 for a body over the limit, 415 for another kind of body, else 400.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotAForm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What to tell the caller.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::NotAForm => "the body must be application/x-www-form-urlencoded",
+            Self::TooLarge => "the body is larger than 64 KiB",
+            Self::Unreadable => "the body could not be read",
+            Self::NotUtf8 => "a parameter is not UTF-8",
+            Self::NotPercentEncoded => "a parameter is not percent-encoded correctly",
+            Self::TooMany => "there are more than 100 parameters",
+        }
+    }
+}
+
+/// A parameter that was sent more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubled(pub &'static str);
+
+impl Parameters {
+    /// Parses `a=1&b=2` as application/x-www-form-urlencoded.
+    ///
+    /// # Errors
+    /// When it is not UTF-8, not percent-encoded or too long.
+    pub fn parse(text: &[u8]) -> Result<Self, BadParameters> {
+        let mut pairs = Vec::new();
+        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            if pairs.len() == MAX_PARAMETERS {
+                return Err(BadParameters::TooMany);
+            }
+            let mut parts = pair.splitn(2, |byte| *byte == b'=');
+            let name = decode(parts.next().unwrap_or_default())?;
+            let value = decode(parts.next().unwrap_or_default())?;
+            pairs.push((name, value));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The value of a parameter; an empty one counts as left out.
+    ///
+    /// # Errors
+    /// When it was sent more than once.
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, Doubled> {
+        let mut found = self.0.iter().filter(|(candidate, _)| candidate == name);
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(Doubled(name));
+        }
+        Ok(first.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty()))
+    }
+
+    /// The first value of a parameter, doubled or not; empty where there is none.
+    #[must_use]
+    pub fn first(&self, name: &str) -> &str {
+        self.0.iter().find(|(candidate, _)| candidate == name).map_or("", |(_, value)| value)
+    }
+
+    /// Every value of a parameter, as checkboxes send them.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(candidate, _)| candidate == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The same, but that a parameter which is a list of words lacks one of them.
+    #[must_use]
+    pub fn without_word(&self, name: &str, word: &str) -> Self {
+        let pairs = self.0.iter().map(|(key, value)| match key == name {
+            true => {
+                let left: Vec<&str> =
+                    value.split(' ').filter(|candidate| *candidate != word).collect();
+                (key.clone(), left.join(" "))
+            }
+            false => (key.clone(), value.clone()),
+        });
+        Self(pairs.collect())
+    }
+
+    /// The pairs as a query string again.
+    #[must_use]
+    pub fn to_query(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.0);
+        query.finish()
+    }
+}
+
+fn decode(encoded: &[u8]) -> Result<String, BadParameters> {
+    let mut rest = encoded;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let digits = rest.get(at + 1..at + 3).ok_or(BadParameters::NotPercentEncoded)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(BadParameters::NotPercentEncoded);
+        }
+        rest = &rest[at + 3..];
+    }
+    let spaced: Vec<u8> =
+        encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    let bytes: Vec<u8> = percent_decode(&spaced).collect();
+    String::from_utf8(bytes).map_err(|_| BadParameters::NotUtf8)
+}
+
+/// The body of a form post. A refusal is a value, so that each face can tell it in its own language.
+pub struct Form(pub Result<Parameters, BadParameters>);
+
+impl<S: Sync> FromRequest<S> for Form {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(read(request).await))
+    }
+}
+
+async fn read(request: Request<Body>) -> Result<Parameters, BadParameters> {
+    if !is_form(request.headers()) {
+        return Err(BadParameters::NotAForm);
+    }
+    let body = read_body(request.into_body()).await?;
+    Parameters::parse(&body)
+}
+
+/// Reads a body up to the limit.
+pub(super) async fn read_body(body: Body) -> Result<axum::body::Bytes, BadParameters> {
+    use axum::body::HttpBody as _;
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(BadParameters::TooLarge);
+    }
+    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(cause) = source {
+            if cause.to_string().contains("length limit exceeded") {
+                return BadParameters::TooLarge;
+            }
+            source = cause.source();
+        }
+        BadParameters::Unreadable
+    })
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plus_and_percent_are_decoded_and_empty_counts_as_left_out() {
+        let parameters = Parameters::parse(b"a=1+2%2B3&b=&c&d=%C3%A9&&").unwrap();
+        assert_eq!(parameters.get("a"), Ok(Some("1 2+3")));
+        assert_eq!(parameters.get("b"), Ok(None));
+        assert_eq!(parameters.get("c"), Ok(None));
+        assert_eq!(parameters.get("d"), Ok(Some("é")));
+        assert_eq!(parameters.get("e"), Ok(None));
+    }
+
+    #[test]
+    fn a_doubled_parameter_is_refused_even_when_equal() {
+        let parameters = Parameters::parse(b"a=1&a=1").unwrap();
+        assert_eq!(parameters.get("a"), Err(Doubled("a")));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_or_not_percent_encoded_is_refused() {
+        assert_eq!(Parameters::parse(b"a=%FF").err(), Some(BadParameters::NotUtf8));
+        assert_eq!(Parameters::parse(b"\xff=1").err(), Some(BadParameters::NotUtf8));
+        for text in ["a=%", "a=%4", "a=%zz", "a=%4%41"] {
+            assert_eq!(
+                Parameters::parse(text.as_bytes()).err(),
+                Some(BadParameters::NotPercentEncoded),
+                "{text}"
+            );
+        }
+        let many = "a=1&".repeat(101);
+        assert_eq!(Parameters::parse(many.as_bytes()).err(), Some(BadParameters::TooMany));
+    }
+}

@@ -1,0 +1,159 @@
+//! Refusals of the management API: RFC 9457 problem documents that name the field.
+
+use axum::body::Body;
+use axum::extract::FromRequest;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::parameters::{BadParameters, read_body};
+use crate::platform::FieldError;
+use crate::platform::db::is_busy;
+
+/// A problem document on its way out.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    title: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    challenge: Option<String>,
+    cause: Option<anyhow::Error>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            challenge: None,
+            cause: None,
+        }
+    }
+
+    /// 422: the request was understood, and these fields of it are wrong.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid request",
+            "Some fields are missing or wrong.",
+        );
+        problem.errors = errors;
+        problem
+    }
+
+    /// 404, for what does not exist and for what belongs to somebody else alike.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not found", "There is nothing here that you may see.")
+    }
+
+    /// Adds the `WWW-Authenticate` header.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: String) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Problem {
+    fn from(cause: E) -> Self {
+        let cause = cause.into();
+        let mut problem = if is_busy(&cause) {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", "Try again in a moment.")
+        } else {
+            Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Our failure",
+                "Something failed on our side; it is in our log.",
+            )
+        };
+        problem.cause = Some(cause);
+        problem
+    }
+}
+
+impl From<BadParameters> for Problem {
+    fn from(bad: BadParameters) -> Self {
+        Self::new(bad.status(), "Unreadable request", bad.description())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if let Some(cause) = &self.cause {
+            tracing::error!(error = format!("{cause:#}"), "a request failed");
+        }
+        let document = Document {
+            kind: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        let mut response = (self.status, axum::Json(document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A JSON body, or the problem that says what is wrong with it.
+pub struct Json<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+        if !is_json {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported media type",
+                "The body must be application/json.",
+            ));
+        }
+        let body = read_body(request.into_body()).await?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Problem::invalid(vec![FieldError::new(
+                field_of(&error.to_string()),
+                error.to_string().split(" at line").next().unwrap_or_default(),
+            )]),
+            _ => {
+                Problem::new(StatusCode::BAD_REQUEST, "Unreadable request", "The body is not JSON.")
+            }
+        })
+    }
+}
+
+/// serde names the field between back-ticks, where it knows it.
+fn field_of(message: &str) -> String {
+    message.split('`').nth(1).unwrap_or("body").to_owned()
+}

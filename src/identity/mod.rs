@@ -1,0 +1,45 @@
+//! People: their accounts, passwords and browser sessions, and the setup that makes the first of them.
+//!
+//! Does not own: which organization they belong to (tenancy), or what they have allowed (grants).
+
+mod create_user;
+mod email;
+mod login;
+pub mod pages;
+mod session;
+mod setup;
+mod store;
+
+use entity::{Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+pub use create_user::{NewUser, create_user};
+pub use email::normalized_email;
+pub use login::{Login, LoginAttempt, log_in};
+pub use session::{Session, SessionToken, end_session, find_session};
+pub use setup::{SetUp, SetUpRefused, is_set_up, link_is_valid, make_setup_link, set_up};
+pub use store::{delete_expired, find_user, find_user_by_email, list_users};
+
+/// The `[login]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginSettings {
+    /// How long a browser stays logged in, in seconds.
+    pub session_seconds: u64,
+}
+
+impl Default for LoginSettings {
+    fn default() -> Self {
+        Self { session_seconds: 7 * 24 * 60 * 60 }
+    }
+}
+
+/// A person's account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct User {
+    pub id: UserId,
+    pub email: String,
+    pub name: String,
+    pub created_at: Timestamp,
+    pub suspended_at: Option<Timestamp>,
+}

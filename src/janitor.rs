@@ -1,0 +1,57 @@
+//! Periodic work: what has served its time is removed. Every task is safe to run in several processes at once.
+
+use std::time::Duration;
+
+use entity::Timestamp;
+
+use crate::app::App;
+use crate::{grants, identity, revocation, signing};
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Works until the server stops.
+pub async fn run(app: App) {
+    let mut interval = tokio::time::interval(EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            _ = interval.tick() => sweep(&app).await,
+        }
+    }
+}
+
+/// One round of everything. A task that fails is logged and comes up again in the next round.
+pub async fn sweep(app: &App) {
+    let now = app.clock.now();
+    app.limits.forget_the_quiet();
+    report("expired authorization codes", grants::delete_expired_codes(app.db.writer(), now).await);
+    report("refresh retry answers", grants::clear_retry_answers(app.db.writer(), now).await);
+    report("expired sessions", identity::delete_expired(app.db.writer(), now).await);
+    report("expired revocations", in_transaction(app, now, Task::TrimRevocations).await);
+    report("retired signing keys", in_transaction(app, now, Task::RetireSigningKeys).await);
+}
+
+#[derive(Clone, Copy)]
+enum Task {
+    TrimRevocations,
+    RetireSigningKeys,
+}
+
+async fn in_transaction(app: &App, now: Timestamp, task: Task) -> Result<u64, sea_orm::DbErr> {
+    let tx = app.db.begin().await?;
+    let count = match task {
+        Task::TrimRevocations => revocation::trim(&tx, now).await?,
+        Task::RetireSigningKeys => signing::retire_expired(&tx, now).await?,
+    };
+    tx.commit().await?;
+    Ok(count)
+}
+
+fn report<E: std::fmt::Display>(what: &str, result: Result<u64, E>) {
+    match result {
+        Ok(0) => {}
+        Ok(count) => tracing::debug!(count, "removed {what}"),
+        Err(error) => tracing::error!(%error, "could not remove {what}"),
+    }
+}

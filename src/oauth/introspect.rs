@@ -1,0 +1,184 @@
+//! `POST /oauth/introspect`: what a credential is worth now (RFC 7662), for access tokens, refresh tokens and API keys.
+//!
+//! A resource server, with its own credential, sees access tokens for its audience and API keys. A confidential
+//! client sees its own tokens. What is dead, foreign or garbage is `{"active":false}` and nothing more.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use portcullis_verifier::bearer_token;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::client_authentication::{ClientCredentials, client_credentials};
+use super::{ErrorCode, OAuthError};
+use crate::api_keys::{self, Verdict};
+use crate::app::App;
+use crate::clients::{self, Client};
+use crate::grants;
+use crate::http::{Form, Parameters};
+use crate::resource_servers::{self, ResourceServer};
+use crate::tokens::{Presented, inspect};
+
+/// Who asks.
+enum Asker {
+    ResourceServer(Arc<ResourceServer>),
+    Client(Arc<Client>),
+}
+
+/// `POST /oauth/introspect`, RFC 7662 §2
+pub async fn post(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Form(parameters): Form,
+) -> Result<Response, OAuthError> {
+    let parameters = parameters?;
+    let asker = authenticate(&app, &headers, &parameters).await?;
+    let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
+    let answer = match &asker {
+        Asker::ResourceServer(api) => match access_token(&app, token, |aud, _| aud == api.audience)
+        {
+            Some(answer) => Some(answer),
+            None => api_key(&app, api, token).await?,
+        },
+        Asker::Client(client) => {
+            match access_token(&app, token, |_, id| id == client.id.to_string()) {
+                Some(answer) => Some(answer),
+                None => refresh_token(&app, client, token).await?,
+            }
+        }
+    };
+    let answer = answer.unwrap_or_else(|| json!({ "active": false }));
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+/// A resource server by its credential, as bearer token or as Basic password under its id; else a confidential client.
+async fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Asker, OAuthError> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(credential) = bearer.and_then(|header| bearer_token(header).ok()) {
+        if parameters.get("client_secret")?.is_some() {
+            return Err(OAuthError::new(
+                ErrorCode::InvalidRequest,
+                "authenticate by header or by body, not by both",
+            ));
+        }
+        let found = resource_server(app, credential.into()).await?;
+        return found.map(Asker::ResourceServer).ok_or_else(OAuthError::not_authenticated);
+    }
+    let ClientCredentials { id, secret, tried_basic } = client_credentials(headers, parameters)
+        .map_err(|error| {
+            if bearer.is_none() && error.code == ErrorCode::InvalidClient {
+                OAuthError::not_authenticated()
+            } else {
+                error
+            }
+        })?;
+    let Some(secret) = secret else { return Err(OAuthError::invalid_client(tried_basic)) };
+    if id.starts_with("api_") {
+        let found = resource_server(app, secret).await?.filter(|found| found.id.to_string() == id);
+        return found
+            .map(Asker::ResourceServer)
+            .ok_or_else(|| OAuthError::invalid_client(tried_basic));
+    }
+    clients::authenticate(
+        &app.clients,
+        &app.db,
+        &app.revocations,
+        app.clock.now(),
+        &id,
+        Some(&secret),
+    )
+    .await?
+    .map(Asker::Client)
+    .ok_or_else(|| OAuthError::invalid_client(tried_basic))
+}
+
+async fn resource_server(
+    app: &App,
+    credential: SecretString,
+) -> Result<Option<Arc<ResourceServer>>, OAuthError> {
+    Ok(resource_servers::authenticate(&app.resource_servers, &app.db, &credential).await?)
+}
+
+/// An access token of ours that lives and concerns the asker, by audience and client id.
+fn access_token(app: &App, token: &str, concerns: impl Fn(&str, &str) -> bool) -> Option<Value> {
+    let keys = app.signer.public_keys();
+    let presented = inspect(&keys, &app.config.issuer, &app.revocations, app.clock.now(), token);
+    let Presented::Alive(claims) = presented else { return None };
+    if !claims.aud.iter().any(|audience| concerns(audience, &claims.client_id)) {
+        return None;
+    }
+    let mut answer = serde_json::to_value(&claims).ok()?;
+    let members = answer.as_object_mut()?;
+    members.insert("active".to_owned(), true.into());
+    members.insert("token_type".to_owned(), "Bearer".into());
+    Some(answer)
+}
+
+/// An API key that is good, with those of its scopes that mean something to the resource server that asks.
+async fn api_key(
+    app: &App,
+    asker: &ResourceServer,
+    token: &str,
+) -> Result<Option<Value>, OAuthError> {
+    let verified = api_keys::verify(&app.db, app.clock.now(), token).await?;
+    let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
+        return Ok(None);
+    };
+    let mut answer = json!({
+        "active": true,
+        "token_type": "api_key",
+        "iss": app.config.issuer,
+        "sub": key.id,
+        "api_key": key.id,
+        "org": key.organization,
+        "creator": key.created_by,
+        "scope": asker.catalog.relevant(&scopes),
+        "iat": key.created_at.unix_seconds(),
+    });
+    if let (Some(members), Some(end)) = (answer.as_object_mut(), key.expires_at) {
+        members.insert("exp".to_owned(), end.unix_seconds().into());
+    }
+    Ok(Some(answer))
+}
+
+/// A refresh token that would be accepted now, for the client that it was issued to.
+///
+/// Never for a resource server: one that took "active" for "may call" would accept it as an access token.
+async fn refresh_token(
+    app: &App,
+    asker: &Client,
+    token: &str,
+) -> Result<Option<Value>, OAuthError> {
+    let Some(presented) = app.refresh_tokens.decode(token) else { return Ok(None) };
+    let Some(grant) = grants::find(app.db.reader(), presented.grant).await? else {
+        return Ok(None);
+    };
+    let now = app.clock.now();
+    let state = grant.refresh.as_ref().filter(|state| {
+        grant.client == asker.id
+            && grant.ended_at.is_none()
+            && state.generation == presented.generation
+            && state.expires_at > now
+    });
+    Ok(state.map(|state| {
+        json!({
+            "active": true,
+            "token_type": "refresh_token",
+            "iss": app.config.issuer,
+            "client_id": grant.client,
+            "sub": grant.user,
+            "org": grant.organization,
+            "grant": grant.id,
+            "scope": grant.scopes,
+            "exp": state.expires_at.unix_seconds(),
+        })
+    }))
+}

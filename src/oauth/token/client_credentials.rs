@@ -1,0 +1,38 @@
+//! Tokens for a client that acts for itself (RFC 6749 §4.4). Memory knows all that is asked here.
+
+use secrecy::SecretString;
+
+use super::super::{ErrorCode, OAuthError};
+use crate::app::App;
+use crate::clients::{Client, requested};
+use crate::http::Parameters;
+use crate::revocation::Subject;
+use crate::tokens::{Authority, issue};
+
+pub(super) async fn tokens(
+    app: &App,
+    client: &Client,
+    parameters: &Parameters,
+) -> Result<SecretString, OAuthError> {
+    let (resource, scope) = (parameters.get("resource")?, parameters.get("scope")?);
+    let requested = requested(client, &app.resource_servers, &app.db, resource, scope).await?;
+    let grant = requested
+        .audience
+        .own_grant
+        .filter(|grant| !app.revocations.contains(Subject::Grant(*grant)))
+        .ok_or_else(|| {
+            OAuthError::new(ErrorCode::UnauthorizedClient, "the client's own grant has ended")
+        })?;
+    let authority = Authority {
+        grant,
+        client: client.id,
+        user: None,
+        organization: client.organization,
+        resource_server: &requested.resource_server,
+        scopes: requested.scopes,
+    };
+    let now = app.clock.now();
+    let response =
+        issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, None)?;
+    Ok(serde_json::to_string(&response)?.into())
+}

@@ -1,0 +1,83 @@
+//! `POST /oauth/token`: from a grant to tokens (RFC 6749 §3.2).
+
+mod authorization_code;
+mod client_credentials;
+pub mod pkce;
+mod refresh_token;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::client_authentication::authenticate;
+use super::{ErrorCode, OAuthError};
+use crate::app::App;
+use crate::audit::Actor;
+use crate::clients::{GrantType, RequestRefused};
+use crate::http::{Form, Source};
+
+/// `POST /oauth/token`, RFC 6749 §3.2
+pub async fn post(
+    State(app): State<App>,
+    Source(source): Source,
+    headers: HeaderMap,
+    Form(parameters): Form,
+) -> Result<Response, OAuthError> {
+    // 1. What is asked for, in a form that can be read?
+    let parameters = parameters?;
+    let grant_type =
+        parameters.get("grant_type")?.ok_or_else(|| OAuthError::missing("grant_type"))?;
+    // 2. Who is the client?
+    let client = authenticate(&app, &headers, &parameters).await?;
+    // 3. May it use this grant type?
+    let grant_type: GrantType = grant_type.parse().map_err(|_| {
+        OAuthError::new(ErrorCode::UnsupportedGrantType, "this server knows no such grant type")
+    })?;
+    if !client.may_use(grant_type) {
+        let description = "this client is not registered for this grant type";
+        return Err(OAuthError::new(ErrorCode::UnauthorizedClient, description));
+    }
+    // 4. What does the grant entitle to? It is spent and the tokens are minted together, or neither.
+    let by = source.by(Actor::Client(client.id));
+    let body = match grant_type {
+        GrantType::AuthorizationCode => {
+            authorization_code::tokens(&app, &client, &by, &parameters).await?
+        }
+        GrantType::RefreshToken => refresh_token::tokens(&app, &client, &by, &parameters).await?,
+        GrantType::ClientCredentials => {
+            client_credentials::tokens(&app, &client, &parameters).await?
+        }
+    };
+    // 5. The answer, which nothing on the way may keep.
+    Ok(answer(&body))
+}
+
+fn answer(body: &SecretString) -> Response {
+    let mut response = body.expose_secret().to_owned().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn invalid_grant(description: &'static str) -> OAuthError {
+    OAuthError::new(ErrorCode::InvalidGrant, description)
+}
+
+impl From<RequestRefused> for OAuthError {
+    fn from(refused: RequestRefused) -> Self {
+        match refused {
+            RequestRefused::Target => Self::new(
+                ErrorCode::InvalidTarget,
+                "the resource is not one that this client may ask for",
+            ),
+            RequestRefused::Scope => Self::new(
+                ErrorCode::InvalidScope,
+                "a scope is malformed, unknown, or not allowed to this client",
+            ),
+            RequestRefused::Failed(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The only place that asks what time it is, so that a test can move it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use entity::Timestamp;
+use time::OffsetDateTime;
+
+/// A source of the present time.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The operating system's.
+    System,
+    /// One that stands still until it is moved.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at the system's present time until `advance` moves it.
+    #[must_use]
+    pub fn manual() -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(Self::System.now().0)))
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => OffsetDateTime::now_utc().into(),
+            Self::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock forward; the system's can't be moved.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Manual(at) = self {
+            at.store((Timestamp(at.load(Ordering::SeqCst)) + by).0, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The database: SQLite (embedded) or PostgreSQL behind one type, opened, migrated and asked in one way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use migration::{Migrator, MigratorTrait as _};
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+use url::Url;
+
+/// How many readers SQLite gets beside its one writer.
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// Held while migrations run, so that several processes can start at once on one PostgreSQL database.
+const MIGRATION_LOCK: i64 = 0x706f_7274_6375_6c6c;
+
+/// Connections to the one database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+}
+
+impl Db {
+    /// Opens the database that the URL names; a SQLite file is made if it is missing.
+    ///
+    /// # Errors
+    /// When the database can't be reached or opened.
+    pub async fn open(url: &Url) -> Result<Self> {
+        match url.scheme() {
+            "sqlite" => Self::open_sqlite(url).await,
+            _ => {
+                let pool = Database::connect(options(url, POSTGRES_CONNECTIONS))
+                    .await
+                    .context("can't connect to the PostgreSQL database")?;
+                Ok(Self { reader: pool.clone(), writer: pool })
+            }
+        }
+    }
+
+    async fn open_sqlite(url: &Url) -> Result<Self> {
+        let file = sqlite_file(url);
+        if let Some(directory) = file.parent() {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("can't create the directory {}", directory.display()))?;
+        }
+        let connect = async |connections| {
+            let mut options = options(url, connections);
+            options.map_sqlx_sqlite_opts(|sqlite| {
+                sqlite
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // FULL: what was answered with success must survive a power cut.
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(Duration::from_secs(5))
+                    .foreign_keys(true)
+                    .pragma("cache_size", "-16000")
+            });
+            Database::connect(options)
+                .await
+                .with_context(|| format!("can't open the database {}", file.display()))
+        };
+        // One writer: SQLite has one write lock, and a queue in our pool is fairer than its busy time-out.
+        Ok(Self { writer: connect(1).await?, reader: connect(SQLITE_READERS).await? })
+    }
+
+    /// For plain reads.
+    #[must_use]
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// For a write that is one statement.
+    #[must_use]
+    pub fn writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
+    /// Begins a transaction that writes. It is rolled back when it is dropped without `commit`.
+    ///
+    /// # Errors
+    /// When the database gives no connection or lock in time.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        // Taking SQLite's write lock at the start avoids the dead end of two readers that both want to write.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.writer.begin_with_options(options).await
+    }
+
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.writer.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Runs the migrations that this database has not seen; says how many there were.
+    ///
+    /// # Errors
+    /// When a migration fails.
+    pub async fn migrate(&self) -> Result<usize> {
+        // The lock belongs to a connection of its own, outside the pool that the migrations use.
+        let mut lock = None;
+        if self.is_postgres() {
+            use sea_orm::sqlx::Connection as _;
+            let pool = self.writer.get_postgres_connection_pool();
+            let mut connection = sea_orm::sqlx::PgConnection::connect_with(&pool.connect_options())
+                .await
+                .context("can't connect to the PostgreSQL database")?;
+            sea_orm::sqlx::query("SELECT pg_advisory_lock($1)")
+                .bind(MIGRATION_LOCK)
+                .execute(&mut connection)
+                .await
+                .context("can't take the migration lock")?;
+            lock = Some(connection);
+        }
+        let pending = self.pending_migrations().await?;
+        Migrator::up(&self.writer, None).await.context("a migration failed")?;
+        if let Some(connection) = lock {
+            use sea_orm::sqlx::Connection as _;
+            connection.close().await.context("can't give the migration lock back")?;
+        }
+        Ok(pending)
+    }
+
+    /// How many migrations this database has not seen.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn pending_migrations(&self) -> Result<usize> {
+        let pending = Migrator::get_pending_migrations(&self.writer)
+            .await
+            .context("can't read the migrations")?;
+        Ok(pending.len())
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        self.reader.ping().await
+    }
+
+    /// Closes every connection; SQLite folds its write-ahead log into the file.
+    ///
+    /// # Errors
+    /// When a connection can't be closed.
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.reader.close().await?;
+        self.writer.close().await
+    }
+}
+
+/// Wakes whoever listens on the channel, when the transaction commits. PostgreSQL only; on SQLite nothing happens.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn notify(tx: &DatabaseTransaction, channel: &str) -> Result<(), DbErr> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        let statement = Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT pg_notify($1, '')",
+            [channel.into()],
+        );
+        tx.execute_raw(statement).await?;
+    }
+    Ok(())
+}
+
+/// The file that a `sqlite:` URL names.
+#[must_use]
+pub fn sqlite_file(url: &Url) -> PathBuf {
+    let text = url.as_str();
+    let path =
+        text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")).unwrap_or(text);
+    let path = path.split('?').next().unwrap_or(path);
+    Path::new(percent_encoding::percent_decode_str(path).decode_utf8_lossy().as_ref()).to_path_buf()
+}
+
+fn options(url: &Url, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url.as_str());
+    options
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_timeout(Duration::from_secs(10))
+        // Statements carry ids and digests; they are no business of the log's.
+        .sqlx_logging(false);
+    options
+}
+
+/// Whether a failure means that the caller should simply come back: the pool or the password queue is full.
+#[must_use]
+pub fn is_busy(error: &anyhow::Error) -> bool {
+    error.is::<super::password::Busy>()
+        || error.chain().any(|cause| {
+            matches!(
+                cause.downcast_ref(),
+                Some(DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout))
+            )
+        })
+}

@@ -1,0 +1,12 @@
+//! Tools without an opinion about OAuth: time, randomness, the database, secrets at rest, passwords, the log.
+
+pub mod clock;
+pub mod db;
+pub mod entropy;
+mod field_error;
+pub mod master_key;
+pub mod password;
+pub mod telemetry;
+
+pub(crate) use field_error::checked_name;
+pub use field_error::{FieldError, Refused};

@@ -1,0 +1,165 @@
+//! Passwords, the one secret that people choose: argon2id, off the async threads and under a bound.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
+
+/// OWASP's and RFC 9106's neighbourhood: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// How many may wait for a free core before further ones are turned away.
+const QUEUE: usize = 64;
+
+/// Too many passwords are being checked; the caller should come back in a second or two.
+#[derive(Debug, thiserror::Error)]
+#[error("too many passwords are being checked at this moment")]
+pub struct Busy;
+
+/// What checking a password found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Checked {
+    Right,
+    /// Right, and stored with weaker parameters than today's: hash it anew.
+    RightButOutdated,
+    Wrong,
+}
+
+/// Hashes and checks passwords, on at most as many threads as there are cores.
+#[derive(Clone)]
+pub struct Passwords {
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+    /// Checked against when there is no such user, so that the answer takes as long.
+    decoy: Arc<str>,
+}
+
+impl Passwords {
+    /// # Errors
+    /// When the decoy can't be hashed.
+    pub fn new() -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let decoy = hash(&super::entropy::random_token())?;
+        Ok(Self {
+            running: Arc::new(Semaphore::new(cores)),
+            admitted: Arc::new(Semaphore::new(cores + QUEUE)),
+            decoy: decoy.into(),
+        })
+    }
+
+    /// Hashes a password to its PHC string.
+    ///
+    /// # Errors
+    /// `Busy` when the queue is full, or when hashing fails.
+    pub async fn hash(&self, password: SecretString) -> Result<String> {
+        self.run(move || hash(password.expose_secret())).await
+    }
+
+    /// Checks a password; with no stored hash it takes as long and is wrong.
+    ///
+    /// # Errors
+    /// `Busy` when the queue is full, or when the stored hash is damaged.
+    pub async fn check(&self, password: SecretString, stored: Option<String>) -> Result<Checked> {
+        let decoy = self.decoy.clone();
+        self.run(move || match stored {
+            Some(stored) => check(password.expose_secret(), &stored),
+            None => check(password.expose_secret(), &decoy).map(|_| Checked::Wrong),
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _place = self.admitted.try_acquire().map_err(|_| Busy)?;
+        let running =
+            self.running.clone().acquire_owned().await.context("the password queue is closed")?;
+        tokio::task::spawn_blocking(move || {
+            let _running = running;
+            work()
+        })
+        .await
+        .context("a password check was cut off")?
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+        .map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(password: &str) -> Result<String> {
+    let hash = argon2()?
+        .hash_password(password.as_bytes())
+        .map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
+    Ok(hash.to_string())
+}
+
+fn check(password: &str, stored: &str) -> Result<Checked> {
+    let parsed = PasswordHash::new(stored)
+        .map_err(|error| anyhow::anyhow!("a stored password hash: {error}"))?;
+    match argon2()?.verify_password(password.as_bytes(), &parsed) {
+        Ok(()) => {
+            let params =
+                Params::try_from(&parsed).map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
+            let outdated = params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES;
+            Ok(if outdated { Checked::RightButOutdated } else { Checked::Right })
+        }
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(Checked::Wrong),
+        Err(error) => Err(anyhow::anyhow!("argon2: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn right_wrong_and_unknown() -> Result<()> {
+        let passwords = Passwords::new()?;
+        let stored = passwords.hash("correct horse".into()).await?;
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        assert_eq!(
+            passwords.check("correct horse".into(), Some(stored.clone())).await?,
+            Checked::Right
+        );
+        assert_eq!(passwords.check("battery".into(), Some(stored)).await?, Checked::Wrong);
+        assert_eq!(passwords.check("battery".into(), None).await?, Checked::Wrong);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn weaker_parameters_of_earlier_days_are_noticed() -> Result<()> {
+        let weak = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(1024, 1, 1, None).unwrap(),
+        );
+        let stored = weak.hash_password(b"old").unwrap().to_string();
+        assert_eq!(
+            Passwords::new()?.check("old".into(), Some(stored)).await?,
+            Checked::RightButOutdated
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_turned_away_rather_than_queued_without_end() -> Result<()> {
+        let passwords = Passwords::new()?;
+        let attempts = (0..400).map(|_| passwords.check("guess".into(), None));
+        let answers = futures::future::join_all(attempts).await;
+        let refused = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(error) if error.is::<Busy>()))
+            .count();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(refused >= 400 - 2 * (cores + QUEUE) && refused < 400, "{refused} refused");
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Resource servers in memory: token and introspection requests find them here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::ResourceServerId;
+use moka::future::Cache;
+use sea_orm::DbErr;
+
+use super::{ResourceServer, store};
+use crate::platform::db::Db;
+
+const CAPACITY: u64 = 10_000;
+/// The log tells of changes at once; this is the net underneath.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// The resource servers that this process has seen lately.
+#[derive(Clone)]
+pub struct ResourceServers {
+    by_id: Cache<ResourceServerId, Arc<ResourceServer>>,
+    by_credential: Cache<[u8; 32], ResourceServerId>,
+}
+
+impl Default for ResourceServers {
+    fn default() -> Self {
+        Self {
+            by_id: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
+            by_credential: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
+        }
+    }
+}
+
+impl ResourceServers {
+    /// # Errors
+    /// When it is not in memory and the database fails.
+    pub async fn find(
+        &self,
+        db: &Db,
+        id: ResourceServerId,
+    ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
+        if let Some(known) = self.by_id.get(&id).await {
+            return Ok(Some(known));
+        }
+        let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
+            return Ok(None);
+        };
+        self.by_id.insert(id, found.clone()).await;
+        Ok(Some(found))
+    }
+
+    /// The resource server whose credential has this digest.
+    ///
+    /// # Errors
+    /// When it is not in memory and the database fails.
+    pub(super) async fn find_by_credential(
+        &self,
+        db: &Db,
+        digest: [u8; 32],
+    ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
+        if let Some(id) = self.by_credential.get(&digest).await {
+            return self.find(db, id).await;
+        }
+        let Some(id) = store::find_id_by_credential(db.reader(), digest).await? else {
+            return Ok(None);
+        };
+        self.by_credential.insert(digest, id).await;
+        self.find(db, id).await
+    }
+
+    /// Forgets all of them; the next request reads anew.
+    pub fn invalidate(&self) {
+        self.by_id.invalidate_all();
+        self.by_credential.invalidate_all();
+    }
+}

@@ -1,0 +1,100 @@
+use entity::{OrganizationId, ResourceServerId, Timestamp};
+use portcullis_verifier::key::{self, Prefix};
+use sea_orm::{DatabaseTransaction, SqlErr};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{Catalog, ResourceServer, store};
+use crate::audit::{self, By, Event};
+use crate::platform::{FieldError, Refused, checked_name};
+use crate::signing::Algorithm;
+
+const MAX_CATALOG: usize = 500;
+const MAX_SENTENCE: usize = 200;
+
+/// A resource server to be.
+pub struct NewResourceServer<'a> {
+    pub organization: OrganizationId,
+    pub audience: &'a str,
+    pub name: &'a str,
+    pub algorithm: Algorithm,
+    pub catalog: Catalog,
+}
+
+/// Registers an API; the credential with which it introspects and follows revocations is told this once.
+///
+/// # Errors
+/// When a field is wrong, the audience is taken, or the database fails.
+pub async fn create(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    by: &By,
+    brand: &str,
+    new: NewResourceServer<'_>,
+) -> Result<(ResourceServer, SecretString), Refused> {
+    let mut errors = Vec::new();
+    let name = checked_name("name", new.name, &mut errors).to_owned();
+    check_audience(new.audience, &mut errors);
+    check_catalog(&new.catalog, &mut errors);
+    if !errors.is_empty() {
+        return Err(Refused::Invalid(errors));
+    }
+    let credential = key::generate(&Prefix::new(brand, "rs")?)?;
+    let resource_server = ResourceServer {
+        id: ResourceServerId::new(now),
+        organization: Some(new.organization),
+        audience: new.audience.to_owned(),
+        name,
+        algorithm: new.algorithm,
+        access_token_lifetime: None,
+        catalog: new.catalog,
+        is_management: false,
+    };
+    let digest = key::digest(credential.expose_secret());
+    if let Err(error) = store::insert(tx, now, &resource_server, Some(digest)).await {
+        return Err(match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => {
+                Refused::field("audience", "is taken by another resource server")
+            }
+            _ => error.into(),
+        });
+    }
+    let event =
+        Event::new("resource_server.created", resource_server.id).in_organization(new.organization);
+    audit::record(tx, now, by, event).await?;
+    Ok((resource_server, credential))
+}
+
+/// An absolute URI without a fragment (RFC 8707 §2), in the spelling that tokens will carry.
+fn check_audience(audience: &str, errors: &mut Vec<FieldError>) {
+    match Url::parse(audience) {
+        Ok(url)
+            if url.fragment().is_none()
+                && !audience.contains(char::is_whitespace)
+                && audience.len() <= 200 => {}
+        _ => errors.push(FieldError::new("audience", "must be an absolute URI without a fragment")),
+    }
+}
+
+fn check_catalog(catalog: &Catalog, errors: &mut Vec<FieldError>) {
+    if catalog.0.is_empty() || catalog.0.len() > MAX_CATALOG {
+        errors.push(FieldError::new("scopes", "must hold 1 to 500 scopes"));
+    }
+    for (at, entry) in catalog.0.iter().enumerate() {
+        if entry.sentence.trim().is_empty() || entry.sentence.chars().count() > MAX_SENTENCE {
+            errors.push(FieldError::new(
+                format!("scopes[{at}].sentence"),
+                "must have 1 to 200 characters",
+            ));
+        }
+        if entry.scope.filter().is_some() {
+            errors.push(FieldError::new(
+                format!("scopes[{at}].scope"),
+                "must have no filter in a catalog",
+            ));
+        }
+        if catalog.0[..at].iter().any(|earlier| earlier.scope == entry.scope) {
+            errors.push(FieldError::new(format!("scopes[{at}].scope"), "is in the catalog twice"));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Resource servers: the APIs that accept our credentials, each with an audience and a catalog of scopes.
+//!
+//! Our own management API is one of them; its audience is the issuer.
+
+mod authenticate;
+mod cache;
+mod catalog;
+mod create;
+mod management;
+mod store;
+
+use std::time::Duration;
+
+use entity::{OrganizationId, ResourceServerId};
+
+pub use authenticate::authenticate;
+pub use cache::ResourceServers;
+pub use catalog::{Catalog, CatalogScope};
+pub use create::{NewResourceServer, create};
+pub use management::{READ_API_KEYS, WRITE_API_KEYS, ensure_management_api};
+pub use store::{find_by_audience, list_all};
+
+use crate::signing::Algorithm;
+
+/// An API that accepts our credentials.
+#[derive(Debug, Clone)]
+pub struct ResourceServer {
+    pub id: ResourceServerId,
+    /// None for the management API.
+    pub organization: Option<OrganizationId>,
+    /// The `aud` of its tokens (RFC 9068 §3), and the `resource` that asks for them (RFC 8707).
+    pub audience: String,
+    pub name: String,
+    pub algorithm: Algorithm,
+    /// None: as the setting says.
+    pub access_token_lifetime: Option<Duration>,
+    pub catalog: Catalog,
+    pub is_management: bool,
+}

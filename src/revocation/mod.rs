@@ -1,0 +1,128 @@
+//! The ordered log of what is no longer valid, and this process's memory of it.
+//!
+//! Owns: appending to the log in the transaction of the change, the in-memory set that every check looks into, the
+//! task that keeps the set true, and the feed to resource servers.
+//! Does not own: what descends from what. Whoever ends a thing appends the entry; whoever checks a credential asks
+//! for everything that it descends from.
+//!
+//! Sequence numbers are taken under one row lock, so commit order is number order: a reader who has seen n never
+//! later finds one below n.
+
+pub mod api;
+mod append;
+mod follow;
+mod store;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use entity::{
+    ApiKeyId, ClientId, GrantId, OrganizationId, ResourceServerId, SecretId, SigningKeyId, TokenId,
+    UserId,
+};
+use portcullis_verifier::revocation::Entry;
+use portcullis_verifier::{AccessTokenClaims, RevocationSet};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use append::{append_changed, append_revoked};
+pub use follow::follow;
+pub use store::trim;
+
+/// The longest that an access token may live; what was revoked longer ago than this can't have an unexpired token.
+pub const LONGEST_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Token(TokenId),
+    Grant(GrantId),
+    Client(ClientId),
+    User(UserId),
+    ApiKey(ApiKeyId),
+    Secret(SecretId),
+    Organization(OrganizationId),
+    ResourceServer(ResourceServerId),
+    SigningKey(SigningKeyId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(id) => id.fmt(f),
+            Self::Grant(id) => id.fmt(f),
+            Self::Client(id) => id.fmt(f),
+            Self::User(id) => id.fmt(f),
+            Self::ApiKey(id) => id.fmt(f),
+            Self::Secret(id) => id.fmt(f),
+            Self::Organization(id) => id.fmt(f),
+            Self::ResourceServer(id) => id.fmt(f),
+            Self::SigningKey(id) => id.fmt(f),
+        }
+    }
+}
+
+/// This process's view of the log; shared by every request.
+pub struct Revocations {
+    set: RevocationSet,
+    applied: AtomicI64,
+    feed: broadcast::Sender<Arc<Entry>>,
+    requests: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// Those who wait until the log has been read once more; for `follow`.
+pub struct CatchUpRequests(mpsc::Receiver<oneshot::Sender<()>>);
+
+impl Revocations {
+    #[must_use]
+    pub fn new() -> (Arc<Self>, CatchUpRequests) {
+        let (requests, receiver) = mpsc::channel(1024);
+        let (feed, _) = broadcast::channel(4096);
+        let this =
+            Self { set: RevocationSet::default(), applied: AtomicI64::new(0), feed, requests };
+        (Arc::new(this), CatchUpRequests(receiver))
+    }
+
+    /// Whether the token, or anything that it descends from, was revoked.
+    #[must_use]
+    pub fn is_revoked(&self, claims: &AccessTokenClaims) -> bool {
+        self.set.is_revoked(claims)
+    }
+
+    /// Whether this one thing was revoked.
+    #[must_use]
+    pub fn contains(&self, subject: Subject) -> bool {
+        self.set.contains(&subject.to_string())
+    }
+
+    /// The number of the last entry that this process has applied.
+    #[must_use]
+    pub fn applied(&self) -> i64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Returns once everything that was committed before the call is in force in this process.
+    ///
+    /// Called after a commit and before the answer, so that whoever was told "revoked" finds it so. If the database
+    /// stays away for five seconds it returns all the same: the change is durable and will be applied.
+    pub async fn catch_up(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.requests.send(done).await.is_ok()
+            && tokio::time::timeout(Duration::from_secs(5), wait).await.is_err()
+        {
+            tracing::warn!("the revocation log could not be read within five seconds");
+        }
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.feed.subscribe()
+    }
+
+    fn apply(&self, entry: Entry) {
+        self.set.apply(&entry);
+        self.applied.store(entry.seq, Ordering::Release);
+        // An error says that no feed is connected.
+        let _ = self.feed.send(Arc::new(entry));
+    }
+}

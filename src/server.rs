@@ -1,0 +1,225 @@
+//! The only file that knows every room: it mounts their routes, orders the layers, and stops gracefully.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{map_request, map_response_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use portcullis_verifier::revocation::Entry;
+use tokio::net::TcpListener;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::csrf::CsrfLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::app::App;
+use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
+use crate::revocation::CatchUpRequests;
+use crate::{api_keys, clients, health, identity, janitor, oauth, revocation};
+
+/// No answer but a feed takes longer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests in flight may take once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+const STYLE: &str = include_str!("http/portcullis.css");
+
+/// Serves until `stop` resolves, then lets requests in flight finish.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    app: App,
+    requests: CatchUpRequests,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let follower = {
+        let app = app.clone();
+        tokio::spawn(async move {
+            let (db, clock, revocations) =
+                (app.db.clone(), app.clock.clone(), app.revocations.clone());
+            revocation::follow(db, clock, revocations, requests, |entry| {
+                forget_stale_copies(&app, entry)
+            })
+            .await;
+        })
+    };
+    // Nothing is answered before everything that was ever revoked is known.
+    app.revocations.catch_up().await;
+    let janitor = tokio::spawn(janitor::run(app.clone()));
+    let stopping = app.stopping.clone();
+    let drained = {
+        let stopping = stopping.clone();
+        async move {
+            stopping.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        }
+    };
+    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        stop.await;
+        stopping.cancel();
+    });
+    tokio::select! {
+        result = serving.into_future() => result?,
+        () = drained => tracing::warn!("some requests did not finish in time"),
+    }
+    follower.abort();
+    janitor.abort();
+    // What still borrows a connection is answered by nobody any more.
+    app.db.clone().close().await?;
+    Ok(())
+}
+
+/// Drops what memory knows of the subject of an entry, before anyone is told that the entry is in force.
+fn forget_stale_copies(app: &App, entry: &Entry) {
+    match entry.subject.split_once('_').map(|(prefix, _)| prefix) {
+        Some("app") => app.clients.invalidate(),
+        Some("api") => app.resource_servers.invalidate(),
+        Some("sig") => {
+            let app = app.clone();
+            tokio::spawn(async move {
+                if let Err(error) = app.signer.reload(&app.db).await {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "the signing keys can't be read anew"
+                    );
+                }
+            });
+        }
+        _ => {}
+    }
+}
+
+/// Every route. The list is also kept in `tests/it/routes.rs`, with who may call what.
+pub fn router(app: App) -> Router {
+    let well_known = "/.well-known/oauth-authorization-server";
+    let public = Router::new()
+        .route(well_known, get(oauth::metadata::get))
+        .route("/oauth/jwks", get(oauth::jwks::get))
+        .layer(CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]));
+    let protocol = Router::new()
+        .route("/oauth/token", post(oauth::token::post))
+        .route("/oauth/revoke", post(oauth::revoke::post))
+        .layer(cors_of_redirect_uris(app.clone()));
+    let pages = Router::new()
+        .route("/", get(identity::pages::home))
+        .route("/login", get(identity::pages::login).post(identity::pages::post_login))
+        .route("/logout", post(identity::pages::logout))
+        .route("/setup", get(identity::pages::setup).post(identity::pages::post_setup))
+        .route("/oauth/authorize/consent", post(oauth::authorize::consent))
+        // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
+        .layer(CsrfLayer::new());
+    let rooms = Router::new()
+        .merge(pages)
+        .merge(protocol)
+        .route("/oauth/authorize", get(oauth::authorize::get).post(oauth::authorize::post))
+        .route("/oauth/introspect", post(oauth::introspect::post))
+        .route("/oauth/revocations", get(revocation::api::get))
+        .route("/v1/api-keys", get(api_keys::api::list).post(api_keys::api::create))
+        .route("/v1/api-keys/{id}", get(api_keys::api::read).delete(api_keys::api::revoke))
+        .route("/assets/portcullis.css", get(style))
+        .merge(public.clone());
+
+    let base = app.config.base_path.clone();
+    let mut root =
+        Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready));
+    root = match base.as_str() {
+        "" => root.merge(rooms),
+        // RFC 8414 §3.1 inserts the well-known part between host and path; some clients append it instead.
+        base => {
+            root.nest(base, rooms).route(&format!("{well_known}{base}"), get(oauth::metadata::get))
+        }
+    };
+    let layers = ServiceBuilder::new()
+        // Ours alone, so that nobody writes into the audit trail under another's id.
+        .layer(map_request(without_request_id))
+        .layer(SetRequestIdLayer::new(HeaderName::from_static("x-request-id"), MakeRequestUuid))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(PropagateRequestIdLayer::new(HeaderName::from_static("x-request-id")))
+        .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
+        .layer(header_if_missing(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header_if_missing(header::REFERRER_POLICY, "no-referrer"))
+        .layer(header_if_missing(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
+        .layer(map_response_with_state(app.clone(), render_page_errors))
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    root.fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(layers)
+        .with_state(app)
+}
+
+async fn without_request_id(mut request: Request) -> Request {
+    request.headers_mut().remove("x-request-id");
+    request
+}
+
+/// A span names method and path; the query may hold secrets and stays out.
+fn span(request: &Request) -> tracing::Span {
+    let id =
+        request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+}
+
+fn header_if_missing(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Browser apps reach the endpoint from the origins of their redirect URIs, and nobody else's pages do.
+fn cors_of_redirect_uris(app: App) -> CorsLayer {
+    let is_known = move |origin: HeaderValue, _: &axum::http::request::Parts| {
+        let app = app.clone();
+        async move {
+            let Ok(origin) = origin.to_str() else { return false };
+            origin.len() <= 300
+                && clients::has_origin(app.db.reader(), origin).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "an origin can't be looked up");
+                    false
+                })
+        }
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::async_predicate(is_known))
+        .allow_methods([Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+}
+
+async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (headers, STYLE).into_response()
+}
+
+async fn not_found(State(app): State<App>, request: Request) -> Response {
+    if is_api(&app, &request) {
+        Problem::not_found().into_response()
+    } else {
+        PageError::not_found().into_response()
+    }
+}
+
+async fn method_not_allowed(State(app): State<App>, request: Request) -> Response {
+    let (status, title) = (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+    let detail = "This address can't be used with this method.";
+    match is_api(&app, &request) {
+        true => Problem::new(status, title, detail).into_response(),
+        false => PageError::new(status, title, detail).into_response(),
+    }
+}
+
+fn is_api(app: &App, request: &Request) -> bool {
+    let path = request.uri().path();
+    path.strip_prefix(app.config.base_path.as_str()).unwrap_or(path).starts_with("/v1/")
+}

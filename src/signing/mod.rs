@@ -1,0 +1,21 @@
+//! Signing keys: upcoming → active → retiring → retired.
+//!
+//! An upcoming key is published before it signs, so that nobody meets a token whose key they have not yet fetched;
+//! a retiring one stays published until the last token that it signed has expired. Private keys rest sealed under
+//! the master key, with the kid as context.
+
+mod algorithm;
+mod generate;
+mod keyring;
+mod rotate;
+mod signer;
+mod store;
+
+pub use algorithm::Algorithm;
+pub use keyring::{Jwks, State};
+pub use rotate::{ensure_active, retire_expired, rotate};
+pub use signer::Signer;
+pub use store::{SigningKeySummary, list};
+
+/// The label of the key that seals private keys.
+pub const SEALING_LABEL: &str = "signing-keys";

@@ -1,0 +1,19 @@
+//! The single mint: from an authority to its tokens, and from a token back to what it stands for.
+//!
+//! Owns: the form of access and refresh tokens, refreshing, and the lifetimes. Does not own: who may have a token
+//! (oauth/token), or what a grant is (grants).
+
+mod access_token;
+mod issue;
+mod lifetimes;
+mod refresh;
+mod refresh_token;
+mod revoke_access_token;
+
+pub use access_token::{Presented, inspect};
+pub use issue::{Authority, TokenResponse, issue};
+pub use lifetimes::TokenSettings;
+pub(crate) use refresh::within_role;
+pub use refresh::{Asked, Mint, Refreshed, refresh};
+pub use refresh_token::{RefreshToken, RefreshTokens};
+pub use revoke_access_token::revoke_access_token;
