@@ -1,0 +1,79 @@
+//! Reading a bearer token from the `Authorization` header (RFC 6750 §2.1).
+
+use crate::rejection::Rejection;
+use crate::token;
+
+/// The token of an `Authorization` header's value.
+///
+/// The scheme is compared in any case, as RFC 9110 §11.1 asks; another scheme counts as no credential at all.
+/// At most [`token::MAX_LENGTH`] bytes of token are accepted.
+pub fn bearer_token(header: &str) -> Result<&str, Rejection> {
+    let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(Rejection::MissingCredential);
+    }
+    let credential = rest.trim_matches(' ');
+    if credential.is_empty() {
+        return Err(Rejection::MalformedRequest(
+            "Nothing follows `Bearer` in the Authorization header.",
+        ));
+    }
+    if credential.len() > token::MAX_LENGTH {
+        return Err(Rejection::MalformedRequest(
+            "The credential in the Authorization header is too long.",
+        ));
+    }
+    if !is_b64token(credential) {
+        return Err(Rejection::MalformedRequest(
+            "The credential in the Authorization header has a character that no credential has.",
+        ));
+    }
+    Ok(credential)
+}
+
+/// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+fn is_b64token(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    !body.is_empty()
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_may_be_in_any_case() {
+        for header in ["Bearer abc", "bearer abc", "BEARER abc", "Bearer  abc "] {
+            assert_eq!(bearer_token(header), Ok("abc"), "{header}");
+        }
+        assert_eq!(bearer_token("Bearer aZ0-._~+/=="), Ok("aZ0-._~+/=="));
+    }
+
+    #[test]
+    fn another_scheme_is_no_credential() {
+        for header in ["", "Basic YTpi", "Bearerabc", "DPoP abc", " Bearer abc"] {
+            assert_eq!(bearer_token(header), Err(Rejection::MissingCredential), "{header}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_malformed() {
+        for header in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer \"a\"",
+            "Bearer é",
+            "Bearer a\tb",
+        ] {
+            let refused = bearer_token(header);
+            assert!(matches!(refused, Err(Rejection::MalformedRequest(_))), "{header}");
+        }
+        assert!(bearer_token(&format!("Bearer {}", "a".repeat(token::MAX_LENGTH))).is_ok());
+        assert!(bearer_token(&format!("Bearer {}", "a".repeat(token::MAX_LENGTH + 1))).is_err());
+    }
+}

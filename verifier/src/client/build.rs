@@ -1,0 +1,247 @@
+//! Setting up a [`Verifier`]: discovery, keys, the first snapshot of the revocation log.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, timeout_at};
+
+use super::api_keys::ApiKeys;
+use super::feed::{Feed, Status};
+use super::http::{Http, is_loopback};
+use super::introspection::Introspection;
+use super::metadata;
+use super::signing_keys::{SigningKeys, SigningKeysError};
+use super::{BackgroundTasks, Inner, Verifier};
+use crate::bearer::bearer_token;
+
+const DEFAULT_READY_WITHIN: Duration = Duration::from_secs(10);
+const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+
+/// The settings of a [`Verifier`]; begun with [`Verifier::discover`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before `build`"]
+pub struct VerifierBuilder {
+    issuer: String,
+    audience: Option<String>,
+    credential: Option<SecretString>,
+    ready_within: Duration,
+    max_staleness: Duration,
+    leeway: Duration,
+    realm: Option<String>,
+    resource_metadata: Option<String>,
+}
+
+/// Why a [`Verifier`] couldn't be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The issuer isn't a URL that may be asked.
+    #[error("the issuer {issuer:?} can't be used: {reason}")]
+    InvalidIssuer {
+        /// The issuer as it was given.
+        issuer: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// [`VerifierBuilder::audience`] wasn't called.
+    #[error("no audience was set: without one, tokens for other APIs would be accepted")]
+    MissingAudience,
+    /// [`VerifierBuilder::credential`] wasn't called.
+    #[error("no credential was set: this resource server must authenticate to follow revocations")]
+    MissingCredential,
+    /// The credential has characters that no bearer token has, a line break at its end perhaps.
+    #[error(
+        "the credential can't be sent as a bearer token: does it have a stray space or line break?"
+    )]
+    InvalidCredential,
+    /// TLS couldn't be set up.
+    #[error("the HTTP client can't be set up")]
+    HttpClient(#[source] reqwest::Error),
+    /// The server's metadata couldn't be had.
+    #[error("the authorization server's metadata at {url} can't be read")]
+    Metadata {
+        /// Where it was looked for.
+        url: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The metadata names another issuer, by as little as a slash.
+    #[error("the authorization server calls itself {found:?}, not {expected:?}")]
+    IssuerMismatch {
+        /// The issuer as it was given.
+        expected: String,
+        /// The issuer in the metadata.
+        found: String,
+    },
+    /// The metadata lacks an endpoint: no Portcullis, or an older one.
+    #[error("the authorization server's metadata has no `{member}`")]
+    MissingEndpoint {
+        /// The metadata's member.
+        member: &'static str,
+    },
+    /// An endpoint in the metadata isn't a URL that may be asked.
+    #[error(
+        "the authorization server's `{member}` is {url:?}; it must begin with https:// (or http:// on this machine)"
+    )]
+    UnusableEndpoint {
+        /// The metadata's member.
+        member: &'static str,
+        /// Its value.
+        url: String,
+    },
+    /// The signing keys couldn't be had.
+    #[error("the authorization server's signing keys at {url} can't be read")]
+    SigningKeys {
+        /// Where they were looked for.
+        url: String,
+        /// What went wrong.
+        #[source]
+        source: SigningKeysError,
+    },
+    /// The server won't let this credential follow revocations.
+    #[error(
+        "the authorization server refused this resource server's credential (status {status}) at {url}"
+    )]
+    CredentialRefused {
+        /// The revocation feed.
+        url: String,
+        /// 401 or 403.
+        status: u16,
+    },
+    /// No complete snapshot of the revocation log within [`VerifierBuilder::ready_within`].
+    #[error("the revocation feed at {url} was not complete in time: {reason}")]
+    FeedNotReady {
+        /// The revocation feed.
+        url: String,
+        /// What happened instead.
+        reason: String,
+    },
+}
+
+impl VerifierBuilder {
+    pub(super) fn new(issuer: String) -> VerifierBuilder {
+        VerifierBuilder {
+            issuer,
+            audience: None,
+            credential: None,
+            ready_within: DEFAULT_READY_WITHIN,
+            max_staleness: DEFAULT_MAX_STALENESS,
+            leeway: DEFAULT_LEEWAY,
+            realm: None,
+            resource_metadata: None,
+        }
+    }
+
+    /// The audience URI of this resource server. Access tokens for others are refused. Required.
+    pub fn audience(mut self, audience: impl Into<String>) -> VerifierBuilder {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// What this resource server authenticates with to follow revocations and introspect API keys. Required.
+    pub fn credential(mut self, credential: impl Into<SecretString>) -> VerifierBuilder {
+        self.credential = Some(credential.into());
+        self
+    }
+
+    /// Within what time [`build`](Self::build) must have the first snapshot of the revocation log; 10 seconds by default.
+    pub fn ready_within(mut self, ready_within: Duration) -> VerifierBuilder {
+        self.ready_within = ready_within;
+        self
+    }
+
+    /// For how long the revocation feed may be silent before every request is refused with 503; 5 minutes by default.
+    ///
+    /// The server sends a sign of life every 10 seconds, so anything below 30 seconds refuses requests at the least hitch.
+    pub fn max_staleness(mut self, max_staleness: Duration) -> VerifierBuilder {
+        self.max_staleness = max_staleness;
+        self
+    }
+
+    /// By how much the clocks of the authorization server and this machine may differ; 5 seconds by default, at most 60.
+    pub fn leeway(mut self, leeway: Duration) -> VerifierBuilder {
+        // Entries of the revocation log are kept for a minute longer than the tokens that they concern.
+        self.leeway = leeway.min(Duration::from_secs(60));
+        self
+    }
+
+    /// The `realm` of `WWW-Authenticate`; none by default.
+    pub fn realm(mut self, realm: impl Into<String>) -> VerifierBuilder {
+        self.realm = Some(realm.into());
+        self
+    }
+
+    /// The URL of this resource server's metadata (RFC 9728), which refusals then point to.
+    pub fn resource_metadata(mut self, url: impl Into<String>) -> VerifierBuilder {
+        self.resource_metadata = Some(url.into());
+        self
+    }
+
+    /// Asks the authorization server for its metadata and keys, and follows its revocation log.
+    ///
+    /// Comes back when all that has been revoked so far is known, or after [`ready_within`](Self::ready_within) with the reason why not.
+    /// Must be called within a tokio runtime.
+    pub async fn build(self) -> Result<Verifier, BuildError> {
+        let deadline = Instant::now() + self.ready_within;
+        let audience = self.audience.ok_or(BuildError::MissingAudience)?;
+        let credential = self.credential.ok_or(BuildError::MissingCredential)?;
+        if bearer_token(&format!("Bearer {}", credential.expose_secret())).is_err() {
+            return Err(BuildError::InvalidCredential);
+        }
+        let loopback = is_loopback(&metadata::issuer_url(&self.issuer)?);
+        let http = Arc::new(Http::new(credential, loopback).map_err(BuildError::HttpClient)?);
+        let metadata = metadata::fetch(&http, &self.issuer).await?;
+
+        let url = metadata.jwks_uri.to_string();
+        let signing_keys = SigningKeys::fetch(http.clone(), metadata.jwks_uri)
+            .await
+            .map_err(|source| BuildError::SigningKeys { url, source })?;
+        let signing_keys = Arc::new(signing_keys);
+
+        let feed = Arc::new(Feed::new());
+        let url = metadata.revocations_endpoint.to_string();
+        let mut tasks = BackgroundTasks::default();
+        tasks.spawn(feed.clone().follow(http.clone(), metadata.revocations_endpoint));
+        wait_until_ready(&feed, url, deadline).await?;
+        let keys = signing_keys.clone();
+        tasks.spawn(async move { keys.keep_fresh().await });
+
+        let introspection = Introspection::new(http, metadata.introspection_endpoint);
+        Ok(Verifier {
+            inner: Arc::new(Inner {
+                issuer: self.issuer,
+                audience,
+                leeway_seconds: self.leeway.as_secs(),
+                max_staleness: self.max_staleness,
+                realm: self.realm,
+                resource_metadata: self.resource_metadata,
+                signing_keys,
+                feed,
+                api_keys: ApiKeys::new(introspection),
+                _tasks: tasks,
+            }),
+        })
+    }
+}
+
+async fn wait_until_ready(feed: &Feed, url: String, deadline: Instant) -> Result<(), BuildError> {
+    let mut status = feed.status();
+    let settled = status.wait_for(|now| matches!(now, Status::Ready | Status::Refused(_)));
+    let settled =
+        timeout_at(deadline, settled).await.ok().and_then(Result::ok).map(|now| now.clone());
+    match settled {
+        Some(Status::Ready) => Ok(()),
+        Some(Status::Refused(status)) => Err(BuildError::CredentialRefused { url, status }),
+        _ => {
+            let reason = match &*status.borrow() {
+                Status::Failed(reason) => reason.clone(),
+                _ => "it sent no `ready` event".to_owned(),
+            };
+            Err(BuildError::FeedNotReady { url, reason })
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Checks Portcullis access tokens and API keys in a resource server, with live revocation.
+//!
+//! A [`Verifier`] finds the authorization server by its issuer, fetches its signing keys and follows its revocation log,
+//! so that a token or key that is revoked there is refused here a moment later.
+//!
+//! ```no_run
+//! use portcullis_verifier::{RequestContext, Verifier};
+//!
+//! # async fn example(credential: String, header: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
+//! let verifier = Verifier::discover("https://auth.example.com")
+//!     .audience("https://api.example.com")
+//!     .credential(credential)
+//!     .build()
+//!     .await?;
+//!
+//! // For each request, with the value of its `Authorization` header:
+//! let caller = verifier.verify(header, &RequestContext::default()).await?;
+//! caller.require("read:tenants")?;
+//! println!("{} of {:?}", caller.subject(), caller.organization());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `axum` there are an extractor and a layer; see the module `axum`.
+//!
+//! # How it decides
+//!
+//! - An access token is a JWT (RFC 9068): its signature, type, issuer, audience and time are checked here, and then that
+//!   neither it nor its grant, client, subject or organization is in the revocation log.
+//! - An API key whose checksum is wrong is refused on the spot. Any other is introspected once (RFC 7662) and remembered
+//!   by its SHA-256 for a minute, or until the log says that the key, its organization or its creator has changed.
+//! - When the log hasn't been heard for five minutes, every request is refused with 503: what has been revoked
+//!   meanwhile can't be known.
+//!
+//! # The parts
+//!
+//! All but [`client`] and `axum` are pure: they do no input or output and take the time as an argument. The
+//! authorization server issues what it issues with these same parts.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on may panic"))]
+
+#[cfg(feature = "axum")]
+pub mod axum;
+pub mod base62;
+pub mod bearer;
+pub mod claims;
+pub mod client;
+pub mod jwks;
+pub mod key;
+pub mod network;
+pub mod principal;
+pub mod rejection;
+pub mod revocation;
+pub mod scope;
+pub mod token;
+
+pub use bearer::bearer_token;
+pub use claims::{AccessTokenClaims, Audience};
+pub use client::{BuildError, RequestContext, Verifier, VerifierBuilder};
+pub use jwks::KeySet;
+pub use principal::{ApiKey, Principal};
+pub use rejection::Rejection;
+pub use revocation::RevocationSet;
+pub use scope::{Scope, ScopeError, ScopeSet};
+pub use token::{Expected, TokenError, verify_access_token};
