@@ -112,8 +112,12 @@ pub fn read(file: Option<&Path>, overrides: &Overrides) -> Result<Settings, BadC
     {
         return Err(BadConfig(format!("there is no configuration file {}", file.display())));
     }
-    let figment = Figment::from(Serialized::defaults(Settings::default()))
-        .merge(Toml::file_exact(file.unwrap_or(Path::new(DEFAULT_FILE))))
+    let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
+    if file.is_file() {
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    let figment = figment
         .merge(Env::prefixed("PORTCULLIS_").ignore(&["config"]).split("__"))
         .merge(Serialized::defaults(overrides));
     figment.extract().map_err(|error| {
