@@ -1,1 +1,11 @@
+//! Black-box tests: a real server on a real database, over HTTP. One binary, so that it links once.
+//!
+//! Every test that touches the database runs on SQLite and on PostgreSQL. PostgreSQL is the server that
+//! `PORTCULLIS_TEST_POSTGRES_URL` names; without it those tests say so and pass, unless
+//! `PORTCULLIS_TEST_REQUIRE_SERVICES=1` asks for a failure instead.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod harness;
+
+mod main_job;

@@ -1,0 +1,11 @@
+//! The world that a test acts in: a server of its own, and the people, applications and scripts around it.
+
+pub mod actors;
+pub mod server;
+pub mod services;
+pub mod world;
+
+pub use actors::{Answer, Application, Person, Redirected};
+pub use server::Server;
+pub use services::Database;
+pub use world::World;

@@ -1,0 +1,65 @@
+//! A Portcullis server in this process, on a port and a database of its own, with a clock that can be moved.
+
+use std::time::Duration;
+
+use portcullis::app::App;
+use portcullis::config::Settings;
+use portcullis::platform::clock::Clock;
+use portcullis::server;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::services::{Database, OwnDatabase};
+
+pub struct Server {
+    pub app: App,
+    pub issuer: String,
+    /// Ends the server when it is dropped.
+    _stop: oneshot::Sender<()>,
+    _database: OwnDatabase,
+}
+
+impl Server {
+    /// Starts a server, or none where the database's service is missing.
+    pub async fn start(database: Database) -> Option<Self> {
+        Self::start_with(database, |_| ()).await
+    }
+
+    /// Starts a server whose settings were changed first.
+    pub async fn start_with(
+        database: Database,
+        change: impl FnOnce(&mut Settings),
+    ) -> Option<Self> {
+        let database = database.create().await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = Settings {
+            listen: listener.local_addr().unwrap().to_string(),
+            data_dir: database.directory.path().to_path_buf(),
+            database_url: database.url.clone(),
+            ..Settings::default()
+        };
+        change(&mut settings);
+        let config = settings.check().unwrap();
+        let (app, requests) = App::open(config, Clock::manual()).await.unwrap();
+        let issuer = app.config.issuer.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = app.clone();
+        tokio::spawn(async move {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            server::serve(served, requests, listener, stop).await.unwrap();
+        });
+        Some(Self { app, issuer, _stop: stop, _database: database })
+    }
+
+    /// Where requests go: the issuer itself, as nothing stands in front of it.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+
+    /// Lets time pass, without waiting for it.
+    pub fn passes(&self, time: Duration) {
+        self.app.clock.advance(time);
+    }
+}

@@ -1,0 +1,188 @@
+//! A small company: an organization with an owner, and an API with its scopes.
+
+use portcullis::api_keys::{self, NewApiKey};
+use portcullis::audit::By;
+use portcullis::clients::{self, GrantType, NewAudience, NewClient};
+use portcullis::identity::{NewUser, SetUp, create_user, set_up};
+use portcullis::resource_servers::{
+    self, Catalog, CatalogScope, NewResourceServer, ResourceServer,
+};
+use portcullis::signing::Algorithm;
+use portcullis::tenancy::{self, Role};
+use secrecy::ExposeSecret as _;
+
+use super::actors::{Application, Person};
+use super::server::Server;
+use super::services::Database;
+
+pub const AUDIENCE: &str = "https://api.example.com";
+pub const PASSWORD: &str = "correct horse battery staple";
+pub const CLIENT_SCOPES: &str = "read:tenants write:tenants read:users";
+pub const REDIRECT_URI: &str = "https://app.example.com/callback";
+
+pub struct World {
+    pub server: Server,
+    pub organization: entity::OrganizationId,
+    pub owner: Person,
+    pub api: ResourceServer,
+    /// The credential with which the API introspects and follows the log.
+    pub credential: String,
+}
+
+/// An API key that a script holds.
+pub struct Key {
+    pub id: String,
+    pub secret: String,
+}
+
+impl World {
+    /// A company on a database, or none where its service is missing.
+    pub async fn on(database: Database) -> Option<Self> {
+        Some(Self::around(Server::start(database).await?).await)
+    }
+
+    /// A company on a server that was started before.
+    pub async fn around(server: Server) -> Self {
+        let app = &server.app;
+        let (now, by) = (app.clock.now(), By::operator());
+        let wanted = SetUp {
+            email: "ada@example.com",
+            name: "Ada",
+            organization: "Example",
+            password: &PASSWORD.into(),
+            link: None,
+        };
+        let Ok((_, organization)) = set_up(&app.db, &app.passwords, now, &by, wanted).await else {
+            panic!("the installation can't be set up");
+        };
+        let catalog = [
+            ("read:tenants", "See your tenants"),
+            ("write:tenants", "Create and change your tenants"),
+            ("read:users", "See your users"),
+            ("write:users", "Create and change your users"),
+            ("admin", "Administer everything"),
+        ];
+        let entry = |(scope, sentence): (&str, &str)| CatalogScope {
+            scope: scope.parse().unwrap(),
+            sentence: sentence.to_owned(),
+        };
+        let new = NewResourceServer {
+            organization,
+            audience: AUDIENCE,
+            name: "Example API",
+            algorithm: Algorithm::Es256,
+            catalog: Catalog(catalog.map(entry).to_vec()),
+        };
+        let tx = app.db.begin().await.unwrap();
+        let Ok((api, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
+            panic!("the API can't be registered");
+        };
+        tx.commit().await.unwrap();
+        let owner = Person::new(&server, "ada@example.com", PASSWORD);
+        Self { owner, organization, api, credential: credential.expose_secret().to_owned(), server }
+    }
+
+    /// Registers a client after it was changed from the usual one: all grant types, one redirect URI, default scope
+    /// `read:tenants`.
+    pub async fn registers(&self, change: impl FnOnce(&mut NewClient<'_>)) -> Application {
+        let app = &self.server.app;
+        let mut new = NewClient {
+            organization: self.organization,
+            name: "Dashboard",
+            is_confidential: true,
+            requires_pkce: true,
+            grant_types: GrantType::ALL.to_vec(),
+            redirect_uris: vec![REDIRECT_URI.to_owned()],
+            audiences: vec![NewAudience {
+                resource_server: &self.api,
+                allowed: CLIENT_SCOPES.parse().unwrap(),
+                default: "read:tenants".parse().unwrap(),
+            }],
+        };
+        change(&mut new);
+        let redirect_uri = new.redirect_uris.first().cloned().unwrap_or_default();
+        let tx = app.db.begin().await.unwrap();
+        let registered = clients::register(&tx, app.clock.now(), &By::operator(), "pc", new).await;
+        let (client, secret) =
+            registered.unwrap_or_else(|refused| panic!("the client was refused: {refused:?}"));
+        tx.commit().await.unwrap();
+        let secret = secret.map(|secret| secret.expose_secret().to_owned());
+        Application::new(&self.server, client.id.to_string(), secret, redirect_uri)
+    }
+
+    /// A confidential client for which PKCE is required.
+    pub async fn confidential_app(&self) -> Application {
+        self.registers(|_| ()).await
+    }
+
+    /// A confidential client for which PKCE is optional, as the documentation of older products has it.
+    pub async fn classic_app(&self) -> Application {
+        self.registers(|new| new.requires_pkce = false).await
+    }
+
+    pub async fn public_app(&self) -> Application {
+        self.registers(|new| {
+            new.is_confidential = false;
+            new.grant_types = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
+        })
+        .await
+    }
+
+    /// Somebody else in the organization.
+    pub async fn member(&self, email: &str, role: Role) -> Person {
+        let app = &self.server.app;
+        let now = app.clock.now();
+        let new = NewUser { email, name: "Somebody", password: &PASSWORD.into() };
+        let user = create_user(&app.db, &app.passwords, now, &By::operator(), new).await.unwrap();
+        tenancy::insert_membership(app.db.writer(), now, self.organization, user.id, role)
+            .await
+            .unwrap();
+        Person::new(&self.server, email, PASSWORD)
+    }
+
+    /// A further organization, with the owner of the first in a role.
+    pub async fn second_organization(&self, name: &str, role: Role) -> entity::OrganizationId {
+        let app = &self.server.app;
+        let now = app.clock.now();
+        let id = tenancy::insert_organization(app.db.writer(), now, name).await.unwrap();
+        let owner = self.owner.id(&self.server).await;
+        tenancy::insert_membership(app.db.writer(), now, id, owner, role).await.unwrap();
+        id
+    }
+
+    /// An API key of the owner's.
+    pub async fn api_key(&self, scopes: &[&str]) -> Key {
+        self.api_key_of(&self.owner, Role::Owner, scopes, None).await
+    }
+
+    /// An API key of somebody's, who may do what the role allows.
+    pub async fn api_key_of(
+        &self,
+        creator: &Person,
+        role: Role,
+        scopes: &[&str],
+        expires_at: Option<entity::Timestamp>,
+    ) -> Key {
+        let app = &self.server.app;
+        let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let new = NewApiKey {
+            organization: self.organization,
+            created_by: creator.id(&self.server).await,
+            reach: role.scopes(),
+            name: "script",
+            scopes: &scopes,
+            environment: None,
+            expires_at,
+        };
+        let apis = resource_servers::list_all(app.db.reader()).await.unwrap();
+        let tx = app.db.begin().await.unwrap();
+        let settings = &app.config.api_keys;
+        let made =
+            api_keys::issue(&tx, app.clock.now(), &By::operator(), "pc", settings, &apis, new)
+                .await;
+        let (key, secret) =
+            made.unwrap_or_else(|refused| panic!("the key was refused: {refused:?}"));
+        tx.commit().await.unwrap();
+        Key { id: key.id.to_string(), secret: secret.expose_secret().to_owned() }
+    }
+}
