@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use portcullis_verifier::revocation::Entry;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
@@ -64,6 +65,12 @@ pub async fn serve(
             tokio::time::sleep(DRAIN).await;
         }
     };
+    // Answers are small and whole: waiting to fill a packet would only delay them.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+    });
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
@@ -118,7 +125,7 @@ pub fn router(app: App) -> Router {
         .route("/setup", get(identity::pages::setup).post(identity::pages::post_setup))
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
-        .layer(CsrfLayer::new());
+        .layer(CsrfLayer::new().with_rejection_response(from_elsewhere));
     let rooms = Router::new()
         .merge(pages)
         .merge(protocol)
@@ -140,7 +147,13 @@ pub fn router(app: App) -> Router {
             root.nest(base, rooms).route(&format!("{well_known}{base}"), get(oauth::metadata::get))
         }
     };
+    // Only what is reached over https can promise to be so for a year.
+    let transport_security = app
+        .config
+        .is_https
+        .then(|| header_if_missing(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
     let layers = ServiceBuilder::new()
+        .option_layer(transport_security)
         // Ours alone, so that nobody writes into the audit trail under another's id.
         .layer(map_request(without_request_id))
         .layer(SetRequestIdLayer::new(HeaderName::from_static("x-request-id"), MakeRequestUuid))
@@ -192,6 +205,13 @@ fn cors_of_redirect_uris(app: App) -> CorsLayer {
         .allow_origin(AllowOrigin::async_predicate(is_known))
         .allow_methods([Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+}
+
+/// A form that another site sent here in this browser's name.
+fn from_elsewhere<E>(_: E) -> Response {
+    let message =
+        "It came from another site. Go back to the page that you want to use, and try again there.";
+    PageError::new(StatusCode::FORBIDDEN, "This request can't be used", message).into_response()
 }
 
 async fn style() -> Response {

@@ -1,6 +1,7 @@
 //! Clients in memory: no token request waits for the database to learn who asks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use entity::ClientId;
@@ -15,12 +16,16 @@ const CAPACITY: u64 = 10_000;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// The clients that this process has seen lately.
-#[derive(Clone)]
-pub struct Clients(Cache<ClientId, Arc<Client>>);
+pub struct Clients {
+    known: Cache<ClientId, Arc<Client>>,
+    /// Counts the invalidations.
+    epoch: AtomicU64,
+}
 
 impl Default for Clients {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build())
+        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build();
+        Self { known, epoch: AtomicU64::new(0) }
     }
 }
 
@@ -28,18 +33,24 @@ impl Clients {
     /// # Errors
     /// When it is not in memory and the database fails.
     pub async fn find(&self, db: &Db, id: ClientId) -> Result<Option<Arc<Client>>, DbErr> {
-        if let Some(known) = self.0.get(&id).await {
+        if let Some(known) = self.known.get(&id).await {
             return Ok(Some(known));
         }
+        let epoch = self.epoch.load(Ordering::SeqCst);
         let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
             return Ok(None);
         };
-        self.0.insert(id, found.clone()).await;
+        self.known.insert(id, found.clone()).await;
+        // What was read before an invalidation must not outlive it.
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            self.known.invalidate(&id).await;
+        }
         Ok(Some(found))
     }
 
     /// Forgets all of them; the next request reads anew.
     pub fn invalidate(&self) {
-        self.0.invalidate_all();
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.known.invalidate_all();
     }
 }

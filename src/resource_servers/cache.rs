@@ -1,6 +1,7 @@
 //! Resource servers in memory: token and introspection requests find them here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use entity::ResourceServerId;
@@ -15,16 +16,18 @@ const CAPACITY: u64 = 10_000;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// The resource servers that this process has seen lately.
-#[derive(Clone)]
 pub struct ResourceServers {
     by_id: Cache<ResourceServerId, Arc<ResourceServer>>,
     by_credential: Cache<[u8; 32], ResourceServerId>,
+    /// Counts the invalidations.
+    epoch: AtomicU64,
 }
 
 impl Default for ResourceServers {
     fn default() -> Self {
         Self {
             by_id: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
+            epoch: AtomicU64::new(0),
             by_credential: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
         }
     }
@@ -41,10 +44,15 @@ impl ResourceServers {
         if let Some(known) = self.by_id.get(&id).await {
             return Ok(Some(known));
         }
+        let epoch = self.epoch.load(Ordering::SeqCst);
         let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
             return Ok(None);
         };
         self.by_id.insert(id, found.clone()).await;
+        // What was read before an invalidation must not outlive it.
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            self.by_id.invalidate(&id).await;
+        }
         Ok(Some(found))
     }
 
@@ -60,15 +68,20 @@ impl ResourceServers {
         if let Some(id) = self.by_credential.get(&digest).await {
             return self.find(db, id).await;
         }
+        let epoch = self.epoch.load(Ordering::SeqCst);
         let Some(id) = store::find_id_by_credential(db.reader(), digest).await? else {
             return Ok(None);
         };
         self.by_credential.insert(digest, id).await;
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            self.by_credential.invalidate(&digest).await;
+        }
         self.find(db, id).await
     }
 
     /// Forgets all of them; the next request reads anew.
     pub fn invalidate(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         self.by_id.invalidate_all();
         self.by_credential.invalidate_all();
     }
