@@ -239,7 +239,10 @@ async fn method_not_allowed(State(app): State<App>, request: Request) -> Respons
     }
 }
 
+/// Whether programs, rather than people, ask for such an address.
 fn is_api(app: &App, request: &Request) -> bool {
     let path = request.uri().path();
-    path.strip_prefix(app.config.base_path.as_str()).unwrap_or(path).starts_with("/v1/")
+    let path = path.strip_prefix(app.config.base_path.as_str()).unwrap_or(path);
+    let is_protocol = path.starts_with("/oauth/") && !path.starts_with("/oauth/authorize");
+    is_protocol || path.starts_with("/v1/") || path.starts_with("/.well-known/")
 }

@@ -1,4 +1,4 @@
-//! What a user has consented to, remembered so that it need not be asked again.
+//! What a user has consented to, scope by scope, remembered so that it need not be asked again.
 
 use sea_orm::entity::prelude::*;
 
@@ -16,7 +16,8 @@ pub struct Model {
     pub organization_id: OrganizationId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub resource_server_id: ResourceServerId,
-    pub scopes: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub scope: String,
     pub granted_at: Timestamp,
 }
 

@@ -289,7 +289,7 @@ fn tables() -> Vec<TableCreateStatement> {
                     uuid("client_id"),
                     uuid("organization_id"),
                     uuid("resource_server_id"),
-                    text("scopes"),
+                    string("scope"),
                     big_integer("granted_at"),
                 ],
                 vec![
@@ -299,7 +299,7 @@ fn tables() -> Vec<TableCreateStatement> {
                     references("resource_server_id", "resource_servers"),
                 ],
             ),
-            &["user_id", "client_id", "organization_id", "resource_server_id"],
+            &["user_id", "client_id", "organization_id", "resource_server_id", "scope"],
         ),
         table(
             "authorization_codes",

@@ -4,7 +4,6 @@
 //! row), and the end of a grant. Does not own: the making of tokens (tokens).
 
 mod code;
-mod consent;
 mod end;
 mod store;
 
@@ -12,9 +11,11 @@ use entity::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, Use
 use portcullis_verifier::ScopeSet;
 
 pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
-pub use consent::{find_consents, remember_consent};
 pub use end::end;
-pub use store::{Advance, advance, clear_retry_answers, delete_expired_codes, find, insert};
+pub use store::{
+    Advance, advance, clear_retry_answers, delete_expired_codes, find, insert, list_consents,
+    remember_consent,
+};
 
 /// What was allowed, and how far its refresh token has come.
 #[derive(Debug, Clone)]

@@ -214,7 +214,11 @@ pub(super) async fn mark_ended(
     Ok(rows.first().map(|row| row.organization_id))
 }
 
-pub(super) async fn list_consents(
+/// What the user has consented to for this client and resource server, by organization, latest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_consents(
     connection: &impl ConnectionTrait,
     user: UserId,
     client: ClientId,
@@ -227,40 +231,43 @@ pub(super) async fn list_consents(
         .order_by_desc(consent::Column::GrantedAt)
         .all(connection)
         .await?;
-    rows.into_iter()
-        .map(|row| {
-            let damaged = |_| DbErr::Type(format!("consents {user} {client}: scopes is damaged"));
-            Ok((row.organization_id, row.scopes.parse().map_err(damaged)?))
-        })
-        .collect()
+    let mut consents: Vec<(OrganizationId, ScopeSet)> = Vec::new();
+    for row in rows {
+        let damaged = |_| DbErr::Type(format!("consents {user} {client}: a scope is damaged"));
+        let scope = row.scope.parse().map_err(damaged)?;
+        match consents.iter_mut().find(|(organization, _)| *organization == row.organization_id) {
+            Some((_, scopes)) => scopes.insert(scope),
+            None => consents.push((row.organization_id, ScopeSet::from_iter([scope]))),
+        }
+    }
+    Ok(consents)
 }
 
-pub(super) async fn upsert_consent(
+/// Adds what the code is made for to what its user has consented to.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remember_consent(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    user: UserId,
-    client: ClientId,
-    organization: OrganizationId,
-    resource_server: ResourceServerId,
-    scopes: &ScopeSet,
+    code: &Code,
 ) -> Result<(), DbErr> {
-    let row = consent::ActiveModel {
-        user_id: Set(user),
-        client_id: Set(client),
-        organization_id: Set(organization),
-        resource_server_id: Set(resource_server),
-        scopes: Set(scopes.to_string()),
+    let rows = code.scopes.iter().map(|scope| consent::ActiveModel {
+        user_id: Set(code.user),
+        client_id: Set(code.client),
+        organization_id: Set(code.organization),
+        resource_server_id: Set(code.resource_server),
+        scope: Set(scope.to_string()),
         granted_at: Set(now),
-    };
+    });
     let key = [
         consent::Column::UserId,
         consent::Column::ClientId,
         consent::Column::OrganizationId,
         consent::Column::ResourceServerId,
+        consent::Column::Scope,
     ];
-    let on_conflict = OnConflict::columns(key)
-        .update_columns([consent::Column::Scopes, consent::Column::GrantedAt])
-        .to_owned();
-    consent::Entity::insert(row).on_conflict(on_conflict).exec_without_returning(tx).await?;
+    let on_conflict = OnConflict::columns(key).update_column(consent::Column::GrantedAt).to_owned();
+    consent::Entity::insert_many(rows).on_conflict(on_conflict).exec_without_returning(tx).await?;
     Ok(())
 }

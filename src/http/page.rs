@@ -66,7 +66,12 @@ fn form_source(redirect_uri: &str) -> Option<String> {
     if !matches!(scheme, "http" | "https") || matches!(uri.host(), Some(url::Host::Ipv6(_))) {
         return Some(format!("{scheme}:"));
     }
-    Some(uri.origin().ascii_serialization())
+    let origin = uri.origin().ascii_serialization();
+    // A host may hold `;` and `,`, which would begin a directive or a policy of their own.
+    origin
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b":/.-_".contains(&byte))
+        .then_some(origin)
 }
 
 #[cfg(test)]
@@ -86,5 +91,7 @@ mod tests {
         assert_eq!(form_source("http://[::1]:4567/cb").as_deref(), Some("http:"));
         assert_eq!(form_source("com.example.app:/cb").as_deref(), Some("com.example.app:"));
         assert_eq!(form_source("; script-src *"), None);
+        assert_eq!(form_source("https://a;sandbox/cb"), None);
+        assert_eq!(form_source("https://a,b/cb"), None);
     }
 }

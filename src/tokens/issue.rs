@@ -4,6 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 
 use super::TokenSettings;
+use crate::grants::Grant;
 use crate::resource_servers::ResourceServer;
 use crate::signing::Signer;
 
@@ -16,6 +17,21 @@ pub struct Authority<'a> {
     pub organization: OrganizationId,
     pub resource_server: &'a ResourceServer,
     pub scopes: ScopeSet,
+}
+
+impl<'a> Authority<'a> {
+    /// What a grant entitles to; `scopes` may be fewer than it has.
+    #[must_use]
+    pub fn of(grant: &Grant, resource_server: &'a ResourceServer, scopes: ScopeSet) -> Self {
+        Self {
+            grant: grant.id,
+            client: grant.client,
+            user: grant.user,
+            organization: grant.organization,
+            resource_server,
+            scopes,
+        }
+    }
 }
 
 /// The claims of RFC 9068 §2.2, and `org` and `grant` beside them.

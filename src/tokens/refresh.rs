@@ -147,14 +147,7 @@ async fn advance(
     if asked.resource.is_some_and(|resource| resource != resource_server.audience) {
         return Ok(Advanced::Refused(Refreshed::WrongTarget));
     }
-    let authority = Authority {
-        grant: grant.id,
-        client: grant.client,
-        user: grant.user,
-        organization: grant.organization,
-        resource_server: &resource_server,
-        scopes,
-    };
+    let authority = Authority::of(grant, &resource_server, scopes);
     let successor = mint
         .refresh_tokens
         .encode(RefreshToken { grant: grant.id, generation: state.generation + 1 });

@@ -44,7 +44,7 @@ pub(super) async fn decide(
     }
     if request.client.client.is_confidential && request.prompt != Prompt::Consent {
         let (client, api) = (request.client.client.id, request.resource_server.id);
-        let consents = grants::find_consents(app.db.reader(), session.user, client, api).await?;
+        let consents = grants::list_consents(app.db.reader(), session.user, client, api).await?;
         let covering = consents.into_iter().find(|(organization, consented)| {
             able.iter().any(|membership| {
                 membership.organization == *organization
@@ -90,8 +90,7 @@ pub(super) async fn allow(
         is_redeemed: false,
     };
     let tx = app.db.begin().await?;
-    grants::remember_consent(&tx, now, session.user, client, organization, api, &code.scopes)
-        .await?;
+    grants::remember_consent(&tx, now, &code).await?;
     let text = grants::issue_code(&tx, now, &code).await?;
     let by = source.by(Actor::User(session.user));
     let event = Event::new("consent.given", client)

@@ -68,14 +68,7 @@ pub(super) async fn tokens(
     let refresh_token = grant.refresh.as_ref().map(|state| {
         app.refresh_tokens.encode(RefreshToken { grant: grant.id, generation: state.generation })
     });
-    let authority = Authority {
-        grant: grant.id,
-        client: grant.client,
-        user: grant.user,
-        organization: grant.organization,
-        resource_server: &resource_server,
-        scopes: grant.scopes,
-    };
+    let authority = Authority::of(&grant, &resource_server, grant.scopes.clone());
     let response =
         issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, refresh_token)?;
     let body = serde_json::to_string(&response)?.into();
