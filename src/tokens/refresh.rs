@@ -109,6 +109,7 @@ fn again(
     asked: Asked<'_>,
 ) -> Refreshed {
     let is_retry = token.generation + 1 == state.generation
+        && !client.refresh_retry.is_zero()
         && now.since(state.rotated_at) <= client.refresh_retry;
     let Some(sealed) = state.retry_answer.as_ref().filter(|_| is_retry) else {
         return Refreshed::Replayed(grant.id);
