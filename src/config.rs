@@ -224,7 +224,8 @@ impl Settings {
     }
 
     fn check_prefixes(&self) -> Result<(), BadConfig> {
-        let words = self.api_keys.environments.iter().map(String::as_str).chain(["", "cs", "rs", "rt"]);
+        let words =
+            self.api_keys.environments.iter().map(String::as_str).chain(["", "cs", "rs", "rt"]);
         for word in words {
             if Prefix::new(&self.brand, word).is_err() {
                 let rule = "must make a prefix of 1 to 32 lower-case letters, digits and inner underscores";

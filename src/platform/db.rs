@@ -98,32 +98,28 @@ impl Db {
         self.writer.get_database_backend() == DbBackend::Postgres
     }
 
-    /// Runs the migrations that this database has not seen; says how many there were.
+    /// Runs the migrations that this database has not seen, all or none; says how many there were.
     ///
     /// # Errors
     /// When a migration fails.
     pub async fn migrate(&self) -> Result<usize> {
-        // The lock belongs to a connection of its own, outside the pool that the migrations use.
-        let mut lock = None;
+        // Of several processes that start at once the first does it, and the others find it done: SQLite's write
+        // lock sees to that, and on PostgreSQL this one.
+        let tx = self.begin().await.context("can't begin to migrate the database")?;
         if self.is_postgres() {
-            use sea_orm::sqlx::Connection as _;
-            let pool = self.writer.get_postgres_connection_pool();
-            let mut connection = sea_orm::sqlx::PgConnection::connect_with(&pool.connect_options())
-                .await
-                .context("can't connect to the PostgreSQL database")?;
-            sea_orm::sqlx::query("SELECT pg_advisory_lock($1)")
-                .bind(MIGRATION_LOCK)
-                .execute(&mut connection)
-                .await
-                .context("can't take the migration lock")?;
-            lock = Some(connection);
+            let lock = "SELECT pg_advisory_xact_lock($1)";
+            tx.execute_raw(Statement::from_sql_and_values(
+                DbBackend::Postgres,
+                lock,
+                [MIGRATION_LOCK.into()],
+            ))
+            .await
+            .context("can't take the migration lock")?;
         }
-        let pending = self.pending_migrations().await?;
-        Migrator::up(&self.writer, None).await.context("a migration failed")?;
-        if let Some(connection) = lock {
-            use sea_orm::sqlx::Connection as _;
-            connection.close().await.context("can't give the migration lock back")?;
-        }
+        let pending =
+            Migrator::get_pending_migrations(&tx).await.context("can't read the migrations")?.len();
+        Migrator::up(&tx, None).await.context("a migration failed")?;
+        tx.commit().await.context("the migrations can't be committed")?;
         Ok(pending)
     }
 
@@ -132,7 +128,7 @@ impl Db {
     /// # Errors
     /// When the database can't be asked.
     pub async fn pending_migrations(&self) -> Result<usize> {
-        let pending = Migrator::get_pending_migrations(&self.writer)
+        let pending = Migrator::get_pending_migrations_read_only(&self.reader)
             .await
             .context("can't read the migrations")?;
         Ok(pending.len())

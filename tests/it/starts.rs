@@ -1,0 +1,45 @@
+//! The start on an empty database, alone and in company.
+
+use futures::future::join_all;
+use portcullis::app::App;
+use portcullis::config::Settings;
+use portcullis::platform::clock::Clock;
+use portcullis::{resource_servers, signing};
+use rstest::rstest;
+
+use crate::harness::Database;
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_may_start_at_once_on_an_empty_database(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(own) = database.create().await else { return };
+    let start = || async {
+        let settings = Settings {
+            data_dir: own.directory.path().to_path_buf(),
+            database_url: own.url.clone(),
+            ..Settings::default()
+        };
+        App::open(settings.check().unwrap(), Clock::System).await.unwrap().0
+    };
+    let apps = join_all((0..4).map(|_| start())).await;
+
+    // Each made what a first start makes, and together they made it once.
+    let app = apps.first().unwrap();
+    let states: Vec<String> =
+        signing::list(app.db.reader()).await.unwrap().into_iter().map(|key| key.state).collect();
+    assert_eq!(states.iter().filter(|state| *state == "active").count(), 1, "{states:?}");
+    assert_eq!(states.iter().filter(|state| *state == "upcoming").count(), 1, "{states:?}");
+    assert_eq!(resource_servers::list_all(app.db.reader()).await.unwrap().len(), 1);
+    let signed = app.signer.sign(signing::Algorithm::Es256, &serde_json::json!({})).unwrap();
+    for other in &apps {
+        assert_eq!(other.signer.jwks().json, app.signer.jwks().json);
+        let again = other.signer.sign(signing::Algorithm::Es256, &serde_json::json!({})).unwrap();
+        assert_eq!(
+            again.split('.').next(),
+            signed.split('.').next(),
+            "one key signs in all of them"
+        );
+    }
+}
