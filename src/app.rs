@@ -68,7 +68,7 @@ impl App {
                 &config.brand,
                 master_key.hmac_key(RefreshTokens::LABEL),
             ),
-            passwords: Passwords::new()?,
+            passwords: Passwords::default(),
             clients: Clients::default(),
             resource_servers: ResourceServers::default(),
             limits: RateLimits::default(),
