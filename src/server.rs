@@ -118,7 +118,7 @@ pub fn router(app: App) -> Router {
         .route("/setup", get(identity::pages::setup).post(identity::pages::post_setup))
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
-        .layer(CsrfLayer::new());
+        .layer(CsrfLayer::new().with_rejection_response(|_| cross_site()));
     let rooms = Router::new()
         .merge(pages)
         .merge(protocol)
@@ -192,6 +192,11 @@ fn cors_of_redirect_uris(app: App) -> CorsLayer {
         .allow_origin(AllowOrigin::async_predicate(is_known))
         .allow_methods([Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+}
+
+fn cross_site() -> Response {
+    let message = "It came from a page that is not ours. Nothing was done. If you meant it, go to our own page and try again.";
+    PageError::new(StatusCode::FORBIDDEN, "This request can't be used", message).into_response()
 }
 
 async fn style() -> Response {
