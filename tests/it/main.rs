@@ -8,4 +8,5 @@
 
 mod harness;
 
+mod authorize;
 mod main_job;
