@@ -9,4 +9,5 @@
 mod harness;
 
 mod authorize;
+mod login;
 mod main_job;
