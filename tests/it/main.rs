@@ -11,3 +11,4 @@ mod harness;
 mod authorize;
 mod login;
 mod main_job;
+mod oauth2_client;
