@@ -9,6 +9,7 @@
 mod harness;
 
 mod authorize;
+mod browser;
 mod login;
 mod main_job;
 mod oauth2_client;
