@@ -143,9 +143,11 @@ pub fn router(app: App) -> Router {
     root = match base.as_str() {
         "" => root.merge(rooms),
         // RFC 8414 §3.1 inserts the well-known part between host and path; some clients append it instead.
-        base => {
-            root.nest(base, rooms).route(&format!("{well_known}{base}"), get(oauth::metadata::get))
-        }
+        // The front page under a path has a slash at its end, which nesting takes away.
+        base => root
+            .nest(base, rooms)
+            .route(&format!("{base}/"), get(identity::pages::home))
+            .route(&format!("{well_known}{base}"), get(oauth::metadata::get)),
     };
     // Only what is reached over https can promise to be so for a year.
     let transport_security = app

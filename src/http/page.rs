@@ -66,12 +66,10 @@ fn form_source(redirect_uri: &str) -> Option<String> {
     if !matches!(scheme, "http" | "https") || matches!(uri.host(), Some(url::Host::Ipv6(_))) {
         return Some(format!("{scheme}:"));
     }
-    let origin = uri.origin().ascii_serialization();
-    // A host may hold `;` and `,`, which would begin a directive or a policy of their own.
-    origin
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b":/.-_".contains(&byte))
-        .then_some(origin)
+    // A URL's host may hold what ends a directive or a policy, or is a wildcard to it.
+    let is_spellable =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    uri.host_str()?.bytes().all(is_spellable).then(|| uri.origin().ascii_serialization())
 }
 
 #[cfg(test)]
@@ -90,8 +88,15 @@ mod tests {
         );
         assert_eq!(form_source("http://[::1]:4567/cb").as_deref(), Some("http:"));
         assert_eq!(form_source("com.example.app:/cb").as_deref(), Some("com.example.app:"));
-        assert_eq!(form_source("; script-src *"), None);
-        assert_eq!(form_source("https://a;sandbox/cb"), None);
-        assert_eq!(form_source("https://a,b/cb"), None);
+        for hostile in [
+            "; script-src *",
+            "https://x;sandbox/cb",
+            "https://x,sandbox/cb",
+            "https://*/cb",
+            "https://*.example/cb",
+            "https://'self'/cb",
+        ] {
+            assert_eq!(form_source(hostile), None, "{hostile}");
+        }
     }
 }

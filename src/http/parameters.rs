@@ -117,6 +117,16 @@ impl Parameters {
         Self(pairs.collect())
     }
 
+    /// The same, and the parameter with this value where it is missing or empty.
+    #[must_use]
+    pub fn with_default(mut self, name: &str, value: &str) -> Self {
+        if self.first(name).is_empty() {
+            self.0.retain(|(candidate, _)| candidate != name);
+            self.0.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
     /// The pairs as a query string again.
     #[must_use]
     pub fn to_query(&self) -> String {

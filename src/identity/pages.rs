@@ -60,9 +60,12 @@ fn safe_next(app: &App, next: &str) -> String {
     let is_ours = || {
         let issuer = Url::parse(&app.config.issuer).ok()?;
         let joined = issuer.join(next).ok()?;
-        (joined.origin() == issuer.origin() && next.starts_with(&home)).then_some(())
+        // The path as the browser will see it: without `..`, which may lead out of ours.
+        let is_below = next.starts_with(&home) && joined.path().starts_with(&home);
+        (joined.origin() == issuer.origin() && is_below).then_some(())
     };
-    match next.contains(['\\', '\r', '\n', '\t']) || next.starts_with("//") {
+    let is_odd = next.contains(|letter: char| letter == '\\' || letter.is_control());
+    match is_odd || next.starts_with("//") {
         false if is_ours().is_some() => next.to_owned(),
         _ => home,
     }

@@ -8,7 +8,7 @@ use sea_orm::DbErr;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::create_user::{CheckedUser, insert_user};
-use super::{NewUser, User, store};
+use super::{NewUser, User, normalized_email, store};
 use crate::audit::{self, By, Event};
 use crate::platform::db::Db;
 use crate::platform::entropy::random_token;
@@ -94,9 +94,12 @@ pub async fn set_up(
     }
     let mut errors: Vec<FieldError> = Vec::new();
     let organization_name = checked_name("organization", wanted.organization, &mut errors);
-    let name = match wanted.name.trim() {
-        "" => wanted.email.split('@').next().unwrap_or_default(),
-        name => name,
+    let email = normalized_email(wanted.email);
+    let name = match (wanted.name.trim(), &email) {
+        ("", Some(email)) => email.split('@').next().unwrap_or_default(),
+        // The address is wrong; the name, which may be left out, is not.
+        ("", None) => "owner",
+        (name, _) => name,
     };
     let new = NewUser { email: wanted.email, name, password: wanted.password };
     let checked = match CheckedUser::new(passwords, new).await {

@@ -145,10 +145,12 @@ impl From<BadParameters> for OAuthError {
 
 impl From<Doubled> for OAuthError {
     fn from(Doubled(name): Doubled) -> Self {
-        Self::new(
-            ErrorCode::InvalidRequest,
-            format!("the parameter {name} was sent more than once"),
-        )
+        // RFC 8707 §2 lets `resource` alone repeat, and names the code for those who take one.
+        let code = match name {
+            "resource" => ErrorCode::InvalidTarget,
+            _ => ErrorCode::InvalidRequest,
+        };
+        Self::new(code, format!("the parameter {name} was sent more than once"))
     }
 }
 

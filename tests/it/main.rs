@@ -8,5 +8,9 @@
 
 mod harness;
 
+mod authorize;
+mod browser;
+mod login;
 mod main_job;
+mod oauth2_client;
 mod starts;

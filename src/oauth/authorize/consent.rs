@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum_extra::extract::CookieJar;
 use entity::{GrantId, OrganizationId};
 use secrecy::SecretString;
@@ -14,7 +14,7 @@ use crate::audit::{self, Actor, Event};
 use crate::grants::{self, CODE_LIFETIME, Code};
 use crate::http::{Form, Page, PageError, Parameters, Source};
 use crate::identity::Session;
-use crate::identity::pages::{current_session, login_url};
+use crate::identity::pages::current_session;
 use crate::tenancy::{self, Membership};
 
 /// What is to be done about consent.
@@ -163,17 +163,14 @@ pub async fn post(
     Form(form): Form,
 ) -> Result<Response, PageError> {
     let form = form?;
-    let asked = form.first("request");
-    let parameters = Parameters::parse(asked.as_bytes())?;
+    let parameters = Parameters::parse(form.first("request").as_bytes())?;
     let client = checks::client_and_redirect_uri(&app, &parameters).await?;
     let request = match checks::request(&app, &client, &parameters).await {
         Ok(request) => request,
         Err(error) => return Ok(client.refuse(&app, error)),
     };
-    let base = &app.config.base_path;
     let Some(session) = current_session(&app, &cookies).await? else {
-        return Ok(Redirect::to(&login_url(base, &format!("{base}/oauth/authorize?{asked}")))
-            .into_response());
+        return Ok(super::to_login(&app, &client, &parameters));
     };
     match form.first("decision") {
         "allow" => {}

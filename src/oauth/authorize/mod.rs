@@ -20,6 +20,7 @@ use crate::http::{Form, PageError, Parameters, Source};
 use crate::identity::pages::{current_session, login_url};
 use checks::Prompt;
 use consent::Decision;
+use response::KnownClient;
 
 /// A request that is carried on in a URL must fit into one.
 const MAX_QUERY: usize = 16 * 1024;
@@ -47,7 +48,7 @@ pub async fn get(
             let error = OAuthError::new(ErrorCode::LoginRequired, "nobody is logged in");
             return Ok(client.refuse(&app, error));
         }
-        _ => return Ok(to_login(&app, &parameters)),
+        _ => return Ok(to_login(&app, &client, &parameters)),
     };
     // 4. Have they agreed, or must they be asked?
     match consent::decide(&app, &request, &session).await? {
@@ -92,9 +93,12 @@ fn parse(query: &[u8]) -> Result<Parameters, PageError> {
 }
 
 /// Sends the browser to the login page, to come back with the same request. A `prompt=login` is fulfilled by that
-/// and must not ask again.
-fn to_login(app: &App, parameters: &Parameters) -> Response {
+/// and must not ask again. The redirect URI is spelled out, for the login form may lead there in the end.
+fn to_login(app: &App, client: &KnownClient, parameters: &Parameters) -> Response {
     let base = &app.config.base_path;
-    let request = parameters.without_word("prompt", "login").to_query();
+    let request = parameters
+        .without_word("prompt", "login")
+        .with_default("redirect_uri", &client.redirect_uri)
+        .to_query();
     Redirect::to(&login_url(base, &format!("{base}/oauth/authorize?{request}"))).into_response()
 }

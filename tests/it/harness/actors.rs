@@ -81,7 +81,7 @@ pub struct Person {
     pub email: String,
     pub password: String,
     pub browser: Client,
-    issuer: String,
+    address: String,
 }
 
 impl Person {
@@ -92,7 +92,7 @@ impl Person {
             email: email.to_owned(),
             password: password.to_owned(),
             browser,
-            issuer: server.issuer.clone(),
+            address: server.address.clone(),
         }
     }
 
@@ -103,14 +103,33 @@ impl Person {
     }
 
     pub async fn gets(&self, path: &str) -> Answer {
-        Answer::of(self.browser.get(format!("{}{path}", self.issuer)).send().await.unwrap()).await
+        Answer::of(self.browser.get(format!("{}{path}", self.address)).send().await.unwrap()).await
     }
 
     pub async fn posts(&self, path: &str, form: &[(&str, &str)]) -> Answer {
-        Answer::of(
-            self.browser.post(format!("{}{path}", self.issuer)).form(form).send().await.unwrap(),
-        )
-        .await
+        self.posts_with(path, form, &[]).await
+    }
+
+    /// Posts with further headers, as a page of another site or a proxy would make the browser do.
+    pub async fn posts_with(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = self.browser.post(format!("{}{path}", self.address)).form(form);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Goes where an answer sent the browser, if that is a page of ours.
+    pub async fn follows(&self, answer: &Answer) -> Answer {
+        let location = &Redirected::of(answer).location;
+        assert!(location.starts_with('/'), "{location} is not ours");
+        let url = Url::parse(&self.address).unwrap().join(location).unwrap();
+        Answer::of(self.browser.get(url).send().await.unwrap()).await
     }
 
     pub async fn logs_in(&self) {
@@ -122,7 +141,7 @@ impl Person {
     /// Sends the browser to the authorization endpoint with these parameters.
     pub async fn visits(&self, query: &[(&str, &str)]) -> Answer {
         let url =
-            Url::parse_with_params(&format!("{}/oauth/authorize", self.issuer), query).unwrap();
+            Url::parse_with_params(&format!("{}/oauth/authorize", self.address), query).unwrap();
         Answer::of(self.browser.get(url).send().await.unwrap()).await
     }
 
@@ -165,12 +184,12 @@ pub struct Application {
     pub secret: Option<String>,
     pub redirect_uri: String,
     pub http: Client,
-    issuer: String,
+    address: String,
 }
 
 impl Application {
     pub fn new(server: &Server, id: String, secret: Option<String>, redirect_uri: String) -> Self {
-        Self { id, secret, redirect_uri, http: http(), issuer: server.issuer.clone() }
+        Self { id, secret, redirect_uri, http: http(), address: server.address.clone() }
     }
 
     /// The parameters of an authorization request with PKCE; `scope` is left out where it is empty.
@@ -202,7 +221,7 @@ impl Application {
     /// Posts a form to an endpoint, with nothing added.
     pub async fn posts_as_it_is(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         Answer::of(
-            self.http.post(format!("{}{path}", self.issuer)).form(form).send().await.unwrap(),
+            self.http.post(format!("{}{path}", self.address)).form(form).send().await.unwrap(),
         )
         .await
     }

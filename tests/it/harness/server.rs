@@ -14,6 +14,8 @@ use super::services::{Database, OwnDatabase};
 pub struct Server {
     pub app: App,
     pub issuer: String,
+    /// Where requests go: the issuer itself, or what would stand behind a proxy under the issuer's name.
+    pub address: String,
     /// Ends the server when it is dropped.
     _stop: oneshot::Sender<()>,
     _database: OwnDatabase,
@@ -42,6 +44,7 @@ impl Server {
         let config = settings.check().unwrap();
         let (app, requests) = App::open(config, Clock::manual()).await.unwrap();
         let issuer = app.config.issuer.clone();
+        let address = format!("http://{}{}", app.config.listen, app.config.base_path);
         let (stop, stopped) = oneshot::channel::<()>();
         let served = app.clone();
         tokio::spawn(async move {
@@ -50,12 +53,11 @@ impl Server {
             };
             server::serve(served, requests, listener, stop).await.unwrap();
         });
-        Some(Self { app, issuer, _stop: stop, _database: database })
+        Some(Self { app, issuer, address, _stop: stop, _database: database })
     }
 
-    /// Where requests go: the issuer itself, as nothing stands in front of it.
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.issuer)
+        format!("{}{path}", self.address)
     }
 
     /// Lets time pass, without waiting for it.

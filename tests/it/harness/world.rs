@@ -130,13 +130,19 @@ impl World {
 
     /// Somebody else in the organization.
     pub async fn member(&self, email: &str, role: Role) -> Person {
+        let person = self.stranger(email).await;
+        let (app, id) = (&self.server.app, person.id(&self.server).await);
+        let (db, now) = (app.db.writer(), app.clock.now());
+        tenancy::insert_membership(db, now, self.organization, id, role).await.unwrap();
+        person
+    }
+
+    /// Somebody with an account who belongs to no organization.
+    pub async fn stranger(&self, email: &str) -> Person {
         let app = &self.server.app;
-        let now = app.clock.now();
         let new = NewUser { email, name: "Somebody", password: &PASSWORD.into() };
-        let user = create_user(&app.db, &app.passwords, now, &By::operator(), new).await.unwrap();
-        tenancy::insert_membership(app.db.writer(), now, self.organization, user.id, role)
-            .await
-            .unwrap();
+        let (now, by) = (app.clock.now(), By::operator());
+        create_user(&app.db, &app.passwords, now, &by, new).await.unwrap();
         Person::new(&self.server, email, PASSWORD)
     }
 

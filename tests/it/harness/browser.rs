@@ -1,0 +1,189 @@
+//! A real Chromium, driven through a chromedriver of the test's own.
+
+use std::io::{BufRead as _, BufReader};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use axum::http::Method;
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
+use fantoccini::{Client, ClientBuilder, Locator};
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use url::{ParseError, Url};
+
+use super::services::missing;
+
+/// One at a time: a browser wants a machine for itself.
+static TURN: Mutex<()> = Mutex::const_new(());
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A browser with a profile of its own.
+pub struct Browser {
+    pub client: Client,
+}
+
+impl Browser {
+    /// Runs a test in a browser and ends the browser, whatever comes of the test. Without a browser it does nothing.
+    pub async fn does(test: impl AsyncFnOnce(&Self)) {
+        let (driver, chromium) =
+            (Path::new("/usr/bin/chromedriver"), Path::new("/usr/bin/chromium"));
+        if !driver.exists() || !chromium.exists() {
+            missing("Chromium", "install Debian's packages chromium and chromium-driver");
+            return;
+        }
+        let _turn = TURN.lock().await;
+        let driver = Driver::start(driver);
+        let profile = tempfile::tempdir().unwrap();
+        let options = json!({
+            "binary": chromium,
+            "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--window-size=900,900",
+                format!("--user-data-dir={}", profile.path().display()),
+            ],
+        });
+        let capabilities = [("goog:chromeOptions".to_owned(), options)];
+        let client = ClientBuilder::rustls()
+            .unwrap()
+            .capabilities(Capabilities::from_iter(capabilities))
+            .connect(&driver.address)
+            .await
+            .unwrap();
+        let browser = Self { client: client.clone() };
+        let outcome = AssertUnwindSafe(test(&browser)).catch_unwind().await;
+        if outcome.is_err() {
+            browser.photographs("failure").await;
+        }
+        client.close().await.unwrap();
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    pub async fn goes_to(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
+    /// Replaces what stands in a field.
+    pub async fn fills(&self, field: &str, text: &str) {
+        let field = self.client.find(Locator::Id(field)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Presses the button with these words on it and waits for the next page.
+    pub async fn presses(&self, words: &str) {
+        let button = format!("//button[normalize-space()='{words}']");
+        let button = self.client.find(Locator::XPath(&button)).await.unwrap();
+        self.client.execute("window.isOld = true", vec![]).await.unwrap();
+        button.click().await.unwrap();
+        let is_new = async {
+            // While the next page is on its way there is none to ask.
+            while !matches!(
+                self.client
+                    .execute("return !window.isOld && document.readyState === 'complete'", vec![])
+                    .await,
+                Ok(Value::Bool(true))
+            ) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, is_new).await.unwrap();
+    }
+
+    /// The words of the first element that a CSS selector finds.
+    pub async fn reads(&self, selector: &str) -> String {
+        self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
+    }
+
+    /// Takes pictures of the page, wide and narrow, in light and in dark, into `target/screenshots`. Nothing may stick
+    /// out of it at either width.
+    pub async fn photographs(&self, name: &str) {
+        for (width, scheme) in [(900, "light"), (900, "dark"), (320, "light"), (320, "dark")] {
+            let size =
+                json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+            self.commands("Emulation.setDeviceMetricsOverride", size).await;
+            let media =
+                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+            self.commands("Emulation.setEmulatedMedia", media).await;
+            let picture = self.client.screenshot().await.unwrap();
+            let directory = screenshots();
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join(format!("{name}-{width}-{scheme}.png")), picture)
+                .unwrap();
+            let needed = self.client.execute("return document.documentElement.scrollWidth", vec![]);
+            assert!(
+                needed.await.unwrap().as_i64().unwrap() <= width,
+                "{name} is wider than {width}"
+            );
+        }
+        self.commands("Emulation.clearDeviceMetricsOverride", json!({})).await;
+    }
+
+    /// A command of the Chrome DevTools Protocol.
+    async fn commands(&self, command: &'static str, parameters: Value) {
+        self.client.issue_cmd(DevTools { command, parameters }).await.unwrap();
+    }
+}
+
+fn screenshots() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots")
+}
+
+#[derive(Debug)]
+struct DevTools {
+    command: &'static str,
+    parameters: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        let body = json!({ "cmd": self.command, "params": self.parameters });
+        (Method::POST, Some(body.to_string()))
+    }
+}
+
+/// A chromedriver process, ended when it is dropped.
+struct Driver {
+    process: Child,
+    address: String,
+}
+
+impl Driver {
+    /// Starts one on a free port, which it says on its standard output.
+    fn start(program: &Path) -> Self {
+        let mut process = Command::new(program)
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.by_ref().map(Result::unwrap).find_map(|line| {
+            let port = line.strip_prefix("ChromeDriver was started successfully on port ")?;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        // It may go on talking; nobody listens, and it must not block on that.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address: format!("http://127.0.0.1:{}", port.unwrap()) }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Either fails only when it has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
