@@ -25,7 +25,7 @@ use tower_http::trace::TraceLayer;
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
 use crate::revocation::CatchUpRequests;
-use crate::{api_keys, clients, health, identity, janitor, oauth, revocation};
+use crate::{api_keys, clients, health, identity, janitor, oauth, resource_servers, revocation};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,6 +54,8 @@ pub async fn serve(
             .await;
         })
     };
+    let now = app.clock.now();
+    resource_servers::adopt_management_api(&app.db, now, &app.config.issuer).await?;
     // Nothing is answered before everything that was ever revoked is known.
     app.revocations.catch_up().await;
     let janitor = tokio::spawn(janitor::run(app.clone()));
@@ -113,7 +115,7 @@ pub fn router(app: App) -> Router {
     let public = Router::new()
         .route(well_known, get(oauth::metadata::get))
         .route("/oauth/jwks", get(oauth::jwks::get))
-        .layer(CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]));
+        .layer(readable_from_anywhere());
     let protocol = Router::new()
         .route("/oauth/token", post(oauth::token::post))
         .route("/oauth/revoke", post(oauth::revoke::post))
@@ -144,10 +146,12 @@ pub fn router(app: App) -> Router {
         "" => root.merge(rooms),
         // RFC 8414 §3.1 inserts the well-known part between host and path; some clients append it instead.
         // The front page under a path has a slash at its end, which nesting takes away.
-        base => root
-            .nest(base, rooms)
-            .route(&format!("{base}/"), get(identity::pages::home))
-            .route(&format!("{well_known}{base}"), get(oauth::metadata::get)),
+        base => {
+            root.nest(base, rooms).route(&format!("{base}/"), get(identity::pages::home)).route(
+                &format!("{well_known}{base}"),
+                get(oauth::metadata::get).layer(readable_from_anywhere()),
+            )
+        }
     };
     // Only what is reached over https can promise to be so for a year.
     let transport_security = app
@@ -188,6 +192,11 @@ fn span(request: &Request) -> tracing::Span {
 
 fn header_if_missing(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Metadata and public keys are for everybody's eyes.
+fn readable_from_anywhere() -> CorsLayer {
+    CorsLayer::new().allow_origin(Any).allow_methods([Method::GET])
 }
 
 /// Browser apps reach the endpoint from the origins of their redirect URIs, and nobody else's pages do.

@@ -7,7 +7,7 @@ use super::context::{Context, organization, secret_from_stdin};
 use super::output;
 use crate::audit::By;
 use crate::identity::{self, NewUser, create_user};
-use crate::tenancy::{self, Role};
+use crate::tenancy::Role;
 
 #[derive(Subcommand)]
 pub(super) enum Users {
@@ -68,9 +68,8 @@ impl Users {
                 let organization = organization(&app, wanted.as_deref()).await?;
                 let (now, by) = (app.clock.now(), By::operator());
                 let new = NewUser { email: &email, name: &name, password: &password };
-                let user = create_user(&app.db, &app.passwords, now, &by, new).await?;
-                tenancy::insert_membership(app.db.writer(), now, organization, user.id, role)
-                    .await?;
+                let membership = Some((organization, role));
+                let user = create_user(&app.db, &app.passwords, now, &by, new, membership).await?;
                 if json {
                     return output::json(&user);
                 }

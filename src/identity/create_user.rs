@@ -1,4 +1,4 @@
-use entity::{Timestamp, UserId};
+use entity::{OrganizationId, Timestamp, UserId};
 use sea_orm::{DatabaseTransaction, SqlErr};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -7,6 +7,7 @@ use crate::audit::{self, By, Event};
 use crate::platform::db::Db;
 use crate::platform::password::Passwords;
 use crate::platform::{FieldError, Refused, checked_name};
+use crate::tenancy::{self, Role};
 
 /// Long enough that guessing at the pace that we allow is hopeless (NIST SP 800-63B §3.1.1 asks for no composition).
 const SHORTEST_PASSWORD: usize = 12;
@@ -52,7 +53,7 @@ fn check_password(password: &SecretString, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Makes an account.
+/// Makes an account, and a member of an organization where one is named.
 ///
 /// # Errors
 /// When a field is wrong, the address is taken, or something of ours fails.
@@ -62,10 +63,18 @@ pub async fn create_user(
     now: Timestamp,
     by: &By,
     new: NewUser<'_>,
+    membership: Option<(OrganizationId, Role)>,
 ) -> Result<User, Refused> {
     let checked = CheckedUser::new(passwords, new).await?;
     let tx = db.begin().await?;
     let user = insert_user(&tx, now, by, checked).await?;
+    if let Some((organization, role)) = membership {
+        tenancy::insert_membership(&tx, now, organization, user.id, role).await?;
+        let event = Event::new("member.added", user.id)
+            .in_organization(organization)
+            .with(serde_json::json!({ "role": role.as_str() }));
+        audit::record(&tx, now, by, event).await?;
+    }
     tx.commit().await?;
     Ok(user)
 }

@@ -4,6 +4,7 @@ use entity::{ResourceServerId, Timestamp};
 
 use super::{Catalog, CatalogScope, ResourceServer, store};
 use crate::platform::db::Db;
+use crate::revocation::{self, Subject};
 use crate::signing::Algorithm;
 
 pub const READ_API_KEYS: &str = "read:api-keys";
@@ -15,18 +16,51 @@ const CATALOG: &[(&str, &str)] = &[
     ("admin", "Administer the organization"),
 ];
 
-/// Makes the management API known, or brings its audience and catalog up to date with this release and issuer.
+/// Makes the management API known, where it is not yet.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn ensure_management_api(db: &Db, now: Timestamp, issuer: &str) -> anyhow::Result<()> {
+    if store::find_management(db.reader()).await?.is_some() {
+        return Ok(());
+    }
+    let wanted = management_api(now, issuer)?;
+    let tx = db.begin().await?;
+    // Several processes may start at once: the first to take the lock does it.
+    store::lock(&tx).await?;
+    if store::find_management(&tx).await?.is_none() {
+        store::insert(&tx, now, &wanted, None).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Brings the management API's audience and catalog up to date with the issuer and release that serve from now on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn adopt_management_api(db: &Db, now: Timestamp, issuer: &str) -> anyhow::Result<()> {
+    let wanted = management_api(now, issuer)?;
+    let known = store::find_management(db.reader()).await?;
+    let is_stale = |known: &ResourceServer| {
+        known.audience != wanted.audience || known.catalog != wanted.catalog
+    };
+    let Some(known) = known.filter(is_stale) else { return Ok(()) };
+    let tx = db.begin().await?;
+    store::update_management(&tx, known.id, &wanted).await?;
+    revocation::append_changed(&tx, now, &[Subject::ResourceServer(known.id)]).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn management_api(now: Timestamp, issuer: &str) -> anyhow::Result<ResourceServer> {
     let catalog = CATALOG
         .iter()
         .map(|(scope, sentence)| {
             Ok(CatalogScope { scope: scope.parse()?, sentence: (*sentence).to_owned() })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let wanted = ResourceServer {
+    Ok(ResourceServer {
         id: ResourceServerId::new(now),
         organization: None,
         audience: issuer.to_owned(),
@@ -35,21 +69,5 @@ pub async fn ensure_management_api(db: &Db, now: Timestamp, issuer: &str) -> any
         access_token_lifetime: None,
         catalog: Catalog(catalog),
         is_management: true,
-    };
-    let known = store::find_management(db.reader()).await?;
-    if known
-        .as_ref()
-        .is_some_and(|known| known.audience == wanted.audience && known.catalog == wanted.catalog)
-    {
-        return Ok(());
-    }
-    let tx = db.begin().await?;
-    // Several processes may start at once: the first to take the lock does it.
-    store::lock(&tx).await?;
-    match store::find_management(&tx).await? {
-        Some(known) => store::update_management(&tx, known.id, &wanted).await?,
-        None => store::insert(&tx, now, &wanted, None).await?,
-    }
-    tx.commit().await?;
-    Ok(())
+    })
 }

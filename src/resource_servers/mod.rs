@@ -17,7 +17,7 @@ pub use authenticate::authenticate;
 pub use cache::ResourceServers;
 pub use catalog::{Catalog, CatalogScope};
 pub use create::{NewResourceServer, create};
-pub use management::{READ_API_KEYS, WRITE_API_KEYS, ensure_management_api};
+pub use management::{READ_API_KEYS, WRITE_API_KEYS, adopt_management_api, ensure_management_api};
 pub use store::{find_by_audience, list_all};
 
 use crate::signing::Algorithm;

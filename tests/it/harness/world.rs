@@ -142,7 +142,7 @@ impl World {
         let app = &self.server.app;
         let new = NewUser { email, name: "Somebody", password: &PASSWORD.into() };
         let (now, by) = (app.clock.now(), By::operator());
-        create_user(&app.db, &app.passwords, now, &by, new).await.unwrap();
+        create_user(&app.db, &app.passwords, now, &by, new, None).await.unwrap();
         Person::new(&self.server, email, PASSWORD)
     }
 
