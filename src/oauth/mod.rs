@@ -6,8 +6,10 @@ mod error;
 pub mod introspect;
 pub mod jwks;
 pub mod metadata;
+mod resource;
 pub mod revoke;
 pub mod token;
 
 pub use client_authentication::{ClientCredentials, client_credentials};
 pub use error::{ErrorCode, OAuthError};
+use resource::resource;

@@ -9,3 +9,5 @@
 mod harness;
 
 mod main_job;
+mod races;
+mod token;

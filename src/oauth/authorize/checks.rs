@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_verifier::ScopeSet;
 
 use super::super::token::pkce;
-use super::super::{ErrorCode, OAuthError};
+use super::super::{ErrorCode, OAuthError, resource};
 use super::response::KnownClient;
 use crate::app::App;
 use crate::clients::{GrantType, matches_redirect_uri, requested};
@@ -106,7 +106,7 @@ pub(super) async fn request<'a>(
     response_type(client, parameters)?;
     let code_challenge = code_challenge(client, parameters)?;
     let prompt = prompt(parameters)?;
-    let (resource, scope) = (parameters.get("resource")?, parameters.get("scope")?);
+    let (resource, scope) = (resource(parameters)?, parameters.get("scope")?);
     let requested =
         requested(&client.client, &app.resource_servers, &app.db, resource, scope).await?;
     Ok(AuthorizationRequest {

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::super::{ErrorCode, OAuthError};
+use super::super::{ErrorCode, OAuthError, resource};
 use super::{invalid_grant, pkce};
 use crate::app::App;
 use crate::audit::{self, By, Event};
@@ -47,7 +47,7 @@ pub(super) async fn tokens(
         .find(&app.db, grant.resource_server)
         .await?
         .ok_or_else(|| invalid_grant("the resource server is gone"))?;
-    if parameters.get("resource")?.is_some_and(|resource| resource != resource_server.audience) {
+    if resource(parameters)?.is_some_and(|resource| resource != resource_server.audience) {
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "the code is for another resource"));
     }
 

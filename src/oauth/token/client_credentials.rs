@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::super::{ErrorCode, OAuthError};
+use super::super::{ErrorCode, OAuthError, resource};
 use crate::app::App;
 use crate::clients::{Client, requested};
 use crate::http::Parameters;
@@ -14,7 +14,7 @@ pub(super) async fn tokens(
     client: &Client,
     parameters: &Parameters,
 ) -> Result<SecretString, OAuthError> {
-    let (resource, scope) = (parameters.get("resource")?, parameters.get("scope")?);
+    let (resource, scope) = (resource(parameters)?, parameters.get("scope")?);
     let requested = requested(client, &app.resource_servers, &app.db, resource, scope).await?;
     let grant = requested
         .audience

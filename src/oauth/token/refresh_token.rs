@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::super::{ErrorCode, OAuthError};
+use super::super::{ErrorCode, OAuthError, resource};
 use super::invalid_grant;
 use crate::app::App;
 use crate::audit::By;
@@ -28,7 +28,7 @@ pub(super) async fn tokens(
         issuer: &app.config.issuer,
         now: app.clock.now(),
     };
-    let asked = Asked { scope: parameters.get("scope")?, resource: parameters.get("resource")? };
+    let asked = Asked { scope: parameters.get("scope")?, resource: resource(parameters)? };
     match refresh(&mint, client, &presented.into(), asked).await? {
         Refreshed::Answer(body) => Ok(body),
         Refreshed::Refused(description) => Err(invalid_grant(description)),

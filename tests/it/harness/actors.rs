@@ -81,18 +81,23 @@ pub struct Person {
     pub email: String,
     pub password: String,
     pub browser: Client,
-    issuer: String,
+    address: String,
 }
 
 impl Person {
     pub fn new(server: &Server, email: &str, password: &str) -> Self {
+        Self::at(&server.address, email, password)
+    }
+
+    /// Somebody who uses the server at this address.
+    pub fn at(address: &str, email: &str, password: &str) -> Self {
         let browser =
             Client::builder().redirect(Policy::none()).cookie_store(true).build().unwrap();
         Self {
             email: email.to_owned(),
             password: password.to_owned(),
             browser,
-            issuer: server.issuer.clone(),
+            address: address.to_owned(),
         }
     }
 
@@ -103,12 +108,12 @@ impl Person {
     }
 
     pub async fn gets(&self, path: &str) -> Answer {
-        Answer::of(self.browser.get(format!("{}{path}", self.issuer)).send().await.unwrap()).await
+        Answer::of(self.browser.get(format!("{}{path}", self.address)).send().await.unwrap()).await
     }
 
     pub async fn posts(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         Answer::of(
-            self.browser.post(format!("{}{path}", self.issuer)).form(form).send().await.unwrap(),
+            self.browser.post(format!("{}{path}", self.address)).form(form).send().await.unwrap(),
         )
         .await
     }
@@ -122,7 +127,7 @@ impl Person {
     /// Sends the browser to the authorization endpoint with these parameters.
     pub async fn visits(&self, query: &[(&str, &str)]) -> Answer {
         let url =
-            Url::parse_with_params(&format!("{}/oauth/authorize", self.issuer), query).unwrap();
+            Url::parse_with_params(&format!("{}/oauth/authorize", self.address), query).unwrap();
         Answer::of(self.browser.get(url).send().await.unwrap()).await
     }
 
@@ -147,7 +152,17 @@ impl Person {
     /// Logs in, approves what the application asks for, and hands over the code.
     pub async fn approves(&self, app: &Application, scope: &str) -> String {
         self.logs_in().await;
-        let redirected = self.decides(&app.request(scope), "allow").await;
+        self.approves_again(app, scope).await
+    }
+
+    /// Approves what the application asks for, logged in before, and hands over the code.
+    pub async fn approves_again(&self, app: &Application, scope: &str) -> String {
+        self.answers(&app.request(scope)).await
+    }
+
+    /// Approves the request with these parameters, logged in before, and hands over the code.
+    pub async fn answers(&self, query: &[(&str, &str)]) -> String {
+        let redirected = self.decides(query, "allow").await;
         assert!(!redirected.get("code").is_empty(), "{redirected:?}");
         redirected.get("code").to_owned()
     }
@@ -165,12 +180,22 @@ pub struct Application {
     pub secret: Option<String>,
     pub redirect_uri: String,
     pub http: Client,
-    issuer: String,
+    address: String,
 }
 
 impl Application {
     pub fn new(server: &Server, id: String, secret: Option<String>, redirect_uri: String) -> Self {
-        Self { id, secret, redirect_uri, http: http(), issuer: server.issuer.clone() }
+        Self::at(&server.address, id, secret, redirect_uri)
+    }
+
+    /// An application that uses the server at this address.
+    pub fn at(address: &str, id: String, secret: Option<String>, redirect_uri: String) -> Self {
+        Self { id, secret, redirect_uri, http: http(), address: address.to_owned() }
+    }
+
+    /// The same application, at another server.
+    pub fn moved_to(&self, server: &Server) -> Self {
+        Self::new(server, self.id.clone(), self.secret.clone(), self.redirect_uri.clone())
     }
 
     /// The parameters of an authorization request with PKCE; `scope` is left out where it is empty.
@@ -202,7 +227,7 @@ impl Application {
     /// Posts a form to an endpoint, with nothing added.
     pub async fn posts_as_it_is(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         Answer::of(
-            self.http.post(format!("{}{path}", self.issuer)).form(form).send().await.unwrap(),
+            self.http.post(format!("{}{path}", self.address)).form(form).send().await.unwrap(),
         )
         .await
     }
@@ -233,12 +258,32 @@ impl Application {
     pub async fn introspects(&self, token: &str) -> Answer {
         self.posts("/oauth/introspect", &[("token", token)]).await
     }
+
+    /// Posts a form to an endpoint, with credentials in a Basic header as they are given.
+    pub async fn posts_with_basic(
+        &self,
+        path: &str,
+        (name, secret): (&str, &str),
+        form: &[(&str, &str)],
+    ) -> Answer {
+        let request = self.http.post(format!("{}{path}", self.address)).form(form);
+        Answer::of(request.basic_auth(name, Some(secret)).send().await.unwrap()).await
+    }
 }
 
 /// The claims of an access token, unverified.
 pub fn claims(token: &str) -> Value {
-    let body = token.split('.').nth(1).unwrap_or_else(|| panic!("no JWT: {token}"));
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap()
+    part(token, 1)
+}
+
+/// The JOSE header of an access token.
+pub fn jose_header(token: &str) -> Value {
+    part(token, 0)
+}
+
+fn part(token: &str, at: usize) -> Value {
+    let part = token.split('.').nth(at).unwrap_or_else(|| panic!("no JWT: {token}"));
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
 /// What a resource server with this credential is told of a token.

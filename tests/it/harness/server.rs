@@ -1,5 +1,6 @@
 //! A Portcullis server in this process, on a port and a database of its own, with a clock that can be moved.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::app::App;
@@ -14,9 +15,11 @@ use super::services::{Database, OwnDatabase};
 pub struct Server {
     pub app: App,
     pub issuer: String,
+    /// Where requests go: the issuer itself, but for a second server beside a first.
+    pub address: String,
     /// Ends the server when it is dropped.
     _stop: oneshot::Sender<()>,
-    _database: OwnDatabase,
+    database: Arc<OwnDatabase>,
 }
 
 impl Server {
@@ -30,8 +33,26 @@ impl Server {
         database: Database,
         change: impl FnOnce(&mut Settings),
     ) -> Option<Self> {
-        let database = database.create().await?;
+        let database = Arc::new(database.create().await?);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Some(Self::run(database, listener, Clock::manual(), change).await)
+    }
+
+    /// A second process on the same database, with the same issuer, master key and clock.
+    pub async fn beside(&self) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (clock, issuer) = (self.app.clock.clone(), self.issuer.clone());
+        let issued_by = |settings: &mut Settings| settings.issuer = issuer;
+        Self { address, ..Self::run(self.database.clone(), listener, clock, issued_by).await }
+    }
+
+    async fn run(
+        database: Arc<OwnDatabase>,
+        listener: TcpListener,
+        clock: Clock,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings {
             listen: listener.local_addr().unwrap().to_string(),
             data_dir: database.directory.path().to_path_buf(),
@@ -40,7 +61,7 @@ impl Server {
         };
         change(&mut settings);
         let config = settings.check().unwrap();
-        let (app, requests) = App::open(config, Clock::manual()).await.unwrap();
+        let (app, requests) = App::open(config, clock).await.unwrap();
         let issuer = app.config.issuer.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = app.clone();
@@ -50,12 +71,21 @@ impl Server {
             };
             server::serve(served, requests, listener, stop).await.unwrap();
         });
-        Some(Self { app, issuer, _stop: stop, _database: database })
+        Self { app, address: issuer.clone(), issuer, _stop: stop, database }
     }
 
-    /// Where requests go: the issuer itself, as nothing stands in front of it.
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.issuer)
+        format!("{}{path}", self.address)
+    }
+
+    /// The URL of the database, for whoever else opens it.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
+    /// Where the master key is.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.database.directory.path()
     }
 
     /// Lets time pass, without waiting for it.

@@ -140,6 +140,27 @@ impl World {
         Person::new(&self.server, email, PASSWORD)
     }
 
+    /// Gives somebody another role, or takes them out of the organization.
+    pub async fn puts(&self, person: &Person, role: Option<Role>) {
+        use sea_orm::{ActiveModelTrait as _, EntityTrait as _, Set};
+        let (db, user) = (self.server.app.db.writer(), person.id(&self.server).await);
+        match role {
+            Some(role) => {
+                let row = entity::membership::ActiveModel {
+                    organization_id: Set(self.organization),
+                    user_id: Set(user),
+                    role: Set(role.to_string()),
+                    ..Default::default()
+                };
+                row.update(db).await.unwrap();
+            }
+            None => {
+                let key = (self.organization, user);
+                entity::membership::Entity::delete_by_id(key).exec(db).await.unwrap();
+            }
+        }
+    }
+
     /// A further organization, with the owner of the first in a role.
     pub async fn second_organization(&self, name: &str, role: Role) -> entity::OrganizationId {
         let app = &self.server.app;
