@@ -8,6 +8,9 @@
 
 mod harness;
 
+mod api_keys;
+mod introspect;
 mod main_job;
 mod races;
+mod revoke;
 mod token;

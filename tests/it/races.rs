@@ -240,14 +240,14 @@ async fn a_refresh_token_dies_unused_after_a_month_and_in_any_case_after_a_year(
 
     // Used every month it goes on, until a year after the user agreed: 12 × 30 days are over, five are left.
     for month in 2..=12 {
-        world.server.passes(30 * DAY - Duration::from_millis(1));
+        world.server.passes(30 * DAY - Duration::from_millis(2));
         used = app.refreshes(used.member("refresh_token")).await;
         assert_eq!(used.status, StatusCode::OK, "month {month}: {used:?}");
     }
-    world.server.passes(4 * DAY);
+    world.server.passes(5 * DAY + Duration::from_millis(21));
     used = app.refreshes(used.member("refresh_token")).await;
     assert_eq!(used.status, StatusCode::OK, "{used:?}");
-    world.server.passes(DAY + Duration::from_millis(12));
+    world.server.passes(Duration::from_millis(1));
     let refused = app.refreshes(used.member("refresh_token")).await;
     assert_eq!(refused.refusal(), "400 invalid_grant");
 }
