@@ -185,8 +185,7 @@ async fn an_api_key_ends_by_its_date_or_by_revocation(
     let Some(world) = World::on(database).await else { return };
     let ask = async |secret: &str| introspect(&world.server, &world.credential, secret).await;
     let end = world.server.app.clock.now() + Duration::from_secs(60);
-    let brief =
-        world.api_key_of(&world.owner, Role::Owner, &["read:tenants"], Some(end)).await;
+    let brief = world.api_key_of(&world.owner, Role::Owner, &["read:tenants"], Some(end)).await;
     let lasting = world.api_key(&["read:tenants"]).await;
     assert_eq!(ask(&brief.secret).await.json["exp"], end.unix_seconds());
     world.server.passes(Duration::from_secs(60));

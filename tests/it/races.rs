@@ -16,8 +16,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Whether an access token is alive, as the API is told.
 async fn lives(world: &World, tokens: &Answer) -> bool {
-    let told =
-        introspect(&world.server, &world.credential, tokens.member("access_token")).await;
+    let told = introspect(&world.server, &world.credential, tokens.member("access_token")).await;
     told.json["active"].as_bool().unwrap()
 }
 
@@ -153,7 +152,10 @@ async fn a_replay_after_the_successor_was_used_ends_the_grant_inside_the_window_
     assert_eq!(replay.refusal(), "400 invalid_grant");
     for dead in [&first, &second, &third] {
         assert!(!lives(&world, dead).await);
-        assert_eq!(app.refreshes(dead.member("refresh_token")).await.refusal(), "400 invalid_grant");
+        assert_eq!(
+            app.refreshes(dead.member("refresh_token")).await.refusal(),
+            "400 invalid_grant"
+        );
     }
 }
 
@@ -195,16 +197,15 @@ async fn a_refresh_token_in_other_hands_or_damaged_does_nothing(
         bytes[at] = if bytes[at] == b'7' { b'8' } else { b'7' };
         String::from_utf8(bytes).unwrap()
     };
-    let damaged =
-        [8, token.len() / 2, token.len() - 1].map(tampered).into_iter().chain([
-            "pc_rt_".to_owned(),
-            "garbage".to_owned(),
-            format!("{token}0"),
-            token[..token.len() - 1].to_owned(),
-            format!(" {token}"),
-            "é\u{0}".to_owned(),
-            "x".repeat(10_000),
-        ]);
+    let damaged = [8, token.len() / 2, token.len() - 1].map(tampered).into_iter().chain([
+        "pc_rt_".to_owned(),
+        "garbage".to_owned(),
+        format!("{token}0"),
+        token[..token.len() - 1].to_owned(),
+        format!(" {token}"),
+        "é\u{0}".to_owned(),
+        "x".repeat(10_000),
+    ]);
     for text in damaged {
         assert_eq!(app.refreshes(&text).await.refusal(), "400 invalid_grant", "{text}");
     }

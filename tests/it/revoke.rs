@@ -79,9 +79,7 @@ async fn an_access_token_goes_alone(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hint_is_only_a_hint(
-    #[values(Database::Sqlite, Database::Postgres)] database: Database,
-) {
+async fn a_hint_is_only_a_hint(#[values(Database::Sqlite, Database::Postgres)] database: Database) {
     let Some(world) = World::on(database).await else { return };
     let app = world.confidential_app().await;
     for (name, hint) in [

@@ -448,8 +448,7 @@ async fn the_calls_of_older_documentation_work_as_written(
     assert_eq!(tokens.status, StatusCode::OK, "{tokens:?}");
     assert_eq!(tokens.json["scope"], "read:tenants write:users");
     let refresh_token = format!("refresh_token={}", tokens.member("refresh_token"));
-    let tokens =
-        curl("/oauth/token", &call(&["grant_type=refresh_token", &refresh_token])).await;
+    let tokens = curl("/oauth/token", &call(&["grant_type=refresh_token", &refresh_token])).await;
     assert_eq!(tokens.status, StatusCode::OK, "{tokens:?}");
 
     let token = tokens.member("access_token");
@@ -604,9 +603,12 @@ async fn browser_apps_reach_the_endpoint_from_the_origins_of_their_redirect_uris
         assert_eq!(allowed.header("access-control-allow-methods"), "POST");
         assert!(allowed.header("access-control-allow-headers").contains("content-type"));
         assert_eq!(allowed.header("access-control-allow-credentials"), "", "no cookies here");
-        for stranger in
-            ["https://evil.example.com", "http://app.example.com", "https://app.example.com:1", "null"]
-        {
+        for stranger in [
+            "https://evil.example.com",
+            "http://app.example.com",
+            "https://app.example.com:1",
+            "null",
+        ] {
             let refused = asks(Method::OPTIONS, path, stranger).await;
             assert_eq!(refused.header("access-control-allow-origin"), "", "{stranger}");
         }
@@ -648,9 +650,10 @@ async fn metadata_can_be_read_from_any_origin_in_its_path_form_too(
     };
     let Some(server) = Server::start_with(database, under_a_path).await else { return };
     let root = server.url("").replace("/auth", "");
-    for path in
-        ["/.well-known/oauth-authorization-server/auth", "/auth/.well-known/oauth-authorization-server"]
-    {
+    for path in [
+        "/.well-known/oauth-authorization-server/auth",
+        "/auth/.well-known/oauth-authorization-server",
+    ] {
         let request = http().get(format!("{root}{path}")).header("origin", "https://any.example");
         let read = Answer::of(request.send().await.unwrap()).await;
         assert_eq!(read.json["issuer"], server.issuer, "{path}");

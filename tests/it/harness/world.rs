@@ -85,6 +85,25 @@ impl World {
     /// Registers a client after it was changed from the usual one: all grant types, one redirect URI, default scope
     /// `read:tenants`.
     pub async fn registers(&self, change: impl FnOnce(&mut NewClient<'_>)) -> Application {
+        self.registers_for(&self.api, CLIENT_SCOPES, change).await
+    }
+
+    /// Registers a client for the management API, with all of its scopes.
+    pub async fn management_app(&self) -> Application {
+        let reader = self.server.app.db.reader();
+        let api = resource_servers::find_by_audience(reader, &self.server.issuer).await.unwrap();
+        let default = |new: &mut NewClient<'_>| {
+            new.audiences[0].default = "read:api-keys".parse().unwrap();
+        };
+        self.registers_for(&api.unwrap(), "read:api-keys write:api-keys admin", default).await
+    }
+
+    async fn registers_for(
+        &self,
+        api: &ResourceServer,
+        allowed: &str,
+        change: impl FnOnce(&mut NewClient<'_>),
+    ) -> Application {
         let app = &self.server.app;
         let mut new = NewClient {
             organization: self.organization,
@@ -94,8 +113,8 @@ impl World {
             grant_types: GrantType::ALL.to_vec(),
             redirect_uris: vec![REDIRECT_URI.to_owned()],
             audiences: vec![NewAudience {
-                resource_server: &self.api,
-                allowed: CLIENT_SCOPES.parse().unwrap(),
+                resource_server: api,
+                allowed: allowed.parse().unwrap(),
                 default: "read:tenants".parse().unwrap(),
             }],
         };
@@ -184,10 +203,22 @@ impl World {
         scopes: &[&str],
         expires_at: Option<entity::Timestamp>,
     ) -> Key {
+        self.api_key_in(self.organization, creator, role, scopes, expires_at).await
+    }
+
+    /// An API key of an organization.
+    pub async fn api_key_in(
+        &self,
+        organization: entity::OrganizationId,
+        creator: &Person,
+        role: Role,
+        scopes: &[&str],
+        expires_at: Option<entity::Timestamp>,
+    ) -> Key {
         let app = &self.server.app;
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let new = NewApiKey {
-            organization: self.organization,
+            organization,
             created_by: creator.id(&self.server).await,
             reach: role.scopes(),
             name: "script",
