@@ -9,6 +9,7 @@
 mod harness;
 
 mod api_keys;
+mod durability;
 mod introspect;
 mod main_job;
 mod races;
