@@ -10,6 +10,7 @@ mod harness;
 
 mod api_keys;
 mod durability;
+mod feed;
 mod introspect;
 mod main_job;
 mod races;

@@ -1,6 +1,7 @@
 //! The world that a test acts in: a server of its own, and the people, applications and scripts around it.
 
 pub mod actors;
+pub mod feed;
 pub mod process;
 pub mod server;
 pub mod services;

@@ -2,13 +2,40 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
 use super::actors::http;
 use super::eventually;
+use super::server::Server;
 use super::services::{Database, OwnDatabase};
+
+/// The binary, to be run on a data directory and a database.
+fn command(directory: &Path, database_url: &str, issuer: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    // The variables of the tests are none of its settings.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PORTCULLIS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(directory)
+        .args(["--issuer", issuer, "--listen", "127.0.0.1:0"])
+        .args(["--database-url", database_url, "--data-dir"])
+        .arg(directory);
+    command
+}
+
+/// What an operator does on the command line, beside a running server.
+pub fn operator_runs(server: &Server, arguments: &[&str]) {
+    let mut command = command(server.data_dir(), server.database_url(), &server.issuer);
+    let output = command.args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+}
 
 /// A data directory and a database, and the binary to use them.
 pub struct Installation {
@@ -24,20 +51,7 @@ impl Installation {
     }
 
     fn command(&self) -> Command {
-        let directory = self.database.directory.path();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        // The variables of the tests are none of its settings.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PORTCULLIS_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .current_dir(directory)
-            .args(["--issuer", self.issuer, "--listen", "127.0.0.1:0"])
-            .args(["--database-url", &self.database.url, "--data-dir"])
-            .arg(directory);
-        command
+        command(self.database.directory.path(), &self.database.url, self.issuer)
     }
 
     /// Runs a command that prints JSON.
