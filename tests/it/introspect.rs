@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use portcullis::audit::By;
-use portcullis::resource_servers::{self, NewResourceServer};
 use portcullis::tenancy::Role;
 use reqwest::StatusCode;
 use rstest::rstest;
-use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::harness::actors::{claims, http, introspect};
@@ -15,27 +13,6 @@ use crate::harness::{Answer, Database, World};
 
 const INTROSPECT: &str = "/oauth/introspect";
 const INACTIVE: &str = r#"{"active":false}"#;
-
-/// A second API, with scopes of its own; the credential with which it asks.
-async fn another_api(world: &World) -> String {
-    let app = &world.server.app;
-    let mut catalog = world.api.catalog.clone();
-    catalog.0.retain(|entry| entry.scope.to_string() == "write:users");
-    let new = NewResourceServer {
-        organization: world.organization,
-        audience: "https://other.example.com",
-        name: "Other",
-        algorithm: world.api.algorithm,
-        catalog,
-    };
-    let tx = app.db.begin().await.unwrap();
-    let (now, by) = (app.clock.now(), By::operator());
-    let Ok((_, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
-        panic!("the API can't be registered");
-    };
-    tx.commit().await.unwrap();
-    credential.expose_secret().to_owned()
-}
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
@@ -113,13 +90,15 @@ async fn what_is_dead_foreign_or_garbage_is_inactive_and_nothing_more(
     let app = world.confidential_app().await;
     let own = app.acts_for_itself("read:tenants").await;
     let token = own.member("access_token");
-    let other_api = another_api(&world).await;
+    let (_, other_api) = world.second_api("https://other.example.com", world.api.algorithm).await;
     assert_eq!(introspect(&world.server, &other_api, token).await.text, INACTIVE);
 
     let key = world.api_key(&["read:tenants"]).await;
     assert_eq!(app.introspects(&key.secret).await.text, INACTIVE, "a client asks about a key");
     // A key that means nothing to the API that asks is foreign to it (RFC 7662 §4).
-    assert_eq!(introspect(&world.server, &other_api, &key.secret).await.text, INACTIVE);
+    let elsewhere = world.api_key(&["write:api-keys"]).await;
+    let told = introspect(&world.server, &world.credential, &elsewhere.secret).await;
+    assert_eq!(told.text, INACTIVE);
 
     let mut parts: Vec<&str> = token.split('.').collect();
     let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";

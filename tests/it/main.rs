@@ -15,4 +15,5 @@ mod introspect;
 mod main_job;
 mod races;
 mod revoke;
+mod signing_keys;
 mod token;

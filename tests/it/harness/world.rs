@@ -98,6 +98,36 @@ impl World {
         self.registers_for(&api.unwrap(), "read:api-keys write:api-keys admin", default).await
     }
 
+    /// Registers a client for another API than the usual one.
+    pub async fn app_for(&self, api: &ResourceServer) -> Application {
+        let default =
+            |new: &mut NewClient<'_>| new.audiences[0].default = "read:tenants".parse().unwrap();
+        self.registers_for(api, "read:tenants", default).await
+    }
+
+    /// A further API, with the usual catalog, and its credential.
+    pub async fn second_api(
+        &self,
+        audience: &str,
+        algorithm: Algorithm,
+    ) -> (ResourceServer, String) {
+        let app = &self.server.app;
+        let new = NewResourceServer {
+            organization: self.organization,
+            audience,
+            name: "Another API",
+            algorithm,
+            catalog: self.api.catalog.clone(),
+        };
+        let (now, by) = (app.clock.now(), By::operator());
+        let tx = app.db.begin().await.unwrap();
+        let Ok((api, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
+            panic!("the API can't be registered");
+        };
+        tx.commit().await.unwrap();
+        (api, credential.expose_secret().to_owned())
+    }
+
     async fn registers_for(
         &self,
         api: &ResourceServer,
