@@ -115,10 +115,13 @@ pub fn router(app: App) -> Router {
     let public = Router::new()
         .route(well_known, get(oauth::metadata::get))
         .route("/oauth/jwks", get(oauth::jwks::get))
-        .layer(readable_from_anywhere());
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(cors_of_anybody());
     let protocol = Router::new()
         .route("/oauth/token", post(oauth::token::post))
         .route("/oauth/revoke", post(oauth::revoke::post))
+        // Set under the layer: one that the whole router gets would answer preflights before CORS does.
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(cors_of_redirect_uris(app.clone()));
     let pages = Router::new()
         .route("/", get(identity::pages::home))
@@ -137,7 +140,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/api-keys", get(api_keys::api::list).post(api_keys::api::create))
         .route("/v1/api-keys/{id}", get(api_keys::api::read).delete(api_keys::api::revoke))
         .route("/assets/portcullis.css", get(style))
-        .merge(public.clone());
+        .merge(public);
 
     let base = app.config.base_path.clone();
     let mut root =
@@ -147,10 +150,13 @@ pub fn router(app: App) -> Router {
         // RFC 8414 §3.1 inserts the well-known part between host and path; some clients append it instead.
         // The front page under a path has a slash at its end, which nesting takes away.
         base => {
-            root.nest(base, rooms).route(&format!("{base}/"), get(identity::pages::home)).route(
-                &format!("{well_known}{base}"),
-                get(oauth::metadata::get).layer(readable_from_anywhere()),
-            )
+            let inserted = Router::new()
+                .route(&format!("{well_known}{base}"), get(oauth::metadata::get))
+                .method_not_allowed_fallback(method_not_allowed)
+                .layer(cors_of_anybody());
+            root.nest(base, rooms)
+                .route(&format!("{base}/"), get(identity::pages::home))
+                .merge(inserted)
         }
     };
     // Only what is reached over https can promise to be so for a year.
@@ -194,8 +200,8 @@ fn header_if_missing(name: HeaderName, value: &'static str) -> SetResponseHeader
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// Metadata and public keys are for everybody's eyes.
-fn readable_from_anywhere() -> CorsLayer {
+/// What is public may be read by every page.
+fn cors_of_anybody() -> CorsLayer {
     CorsLayer::new().allow_origin(Any).allow_methods([Method::GET])
 }
 

@@ -1,5 +1,6 @@
 //! `/v1/api-keys`: making, listing, reading and revoking keys.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use entity::{ApiKeyId, OrganizationId, Timestamp, UserId};
@@ -162,22 +163,27 @@ fn paging(query: &str) -> Result<(u64, Option<ApiKeyId>), Problem> {
 pub async fn read(
     State(app): State<App>,
     caller: Caller<ReadApiKeys>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<axum::Json<Representation>, Problem> {
-    let id: ApiKeyId = id.parse().map_err(|_| Problem::not_found())?;
+    let id = id_in(id)?;
     let key = store::find(app.db.reader(), Some(caller.organization), id)
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok(axum::Json(Representation::new(&key, app.clock.now())))
 }
 
+/// What is no id, or can't even be read, names nothing that is here.
+fn id_in(path: Result<Path<String>, PathRejection>) -> Result<ApiKeyId, Problem> {
+    path.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(Problem::not_found)
+}
+
 /// `DELETE /v1/api-keys/{id}`: revokes it, at once and for good; once more changes nothing.
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller<WriteApiKeys>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let id: ApiKeyId = id.parse().map_err(|_| Problem::not_found())?;
+    let id = id_in(id)?;
     if !super::revoke(&app.db, app.clock.now(), &caller.by, Some(caller.organization), id).await? {
         return Err(Problem::not_found());
     }

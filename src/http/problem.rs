@@ -141,19 +141,38 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             ));
         }
         let body = read_body(request.into_body()).await?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Problem::invalid(vec![FieldError::new(
-                field_of(&error.to_string()),
-                error.to_string().split(" at line").next().unwrap_or_default(),
-            )]),
-            _ => {
-                Problem::new(StatusCode::BAD_REQUEST, "Unreadable request", "The body is not JSON.")
-            }
-        })
+        parse(&body).map(Self)
     }
 }
 
-/// serde names the field between back-ticks, where it knows it.
-fn field_of(message: &str) -> String {
-    message.split('`').nth(1).unwrap_or("body").to_owned()
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let not_json =
+        || Problem::new(StatusCode::BAD_REQUEST, "Unreadable request", "The body is not JSON.");
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        match error.inner().classify() {
+            serde_json::error::Category::Data => {
+                let message = error.inner().to_string();
+                let message = message.split(" at line").next().unwrap_or_default();
+                Problem::invalid(vec![FieldError::new(field_of(error.path(), message), message)])
+            }
+            _ => not_json(),
+        }
+    })?;
+    // Nothing may follow the value.
+    json.end().map_err(|_| not_json())?;
+    Ok(value)
+}
+
+/// The path to the wrong value; where a member itself is wrong, serde names it between back-ticks.
+fn field_of(path: &serde_path_to_error::Path, message: &str) -> String {
+    let is_of_a_member = ["unknown field", "missing field", "duplicate field"]
+        .iter()
+        .any(|it| message.starts_with(it));
+    let named = message.split('`').nth(1).filter(|_| is_of_a_member);
+    match (named, path.to_string()) {
+        (Some(named), _) => named.to_owned(),
+        (None, path) if path == "." => "body".to_owned(),
+        (None, path) => path,
+    }
 }

@@ -122,7 +122,8 @@ fn access_token(app: &App, token: &str, concerns: impl Fn(&str, &str) -> bool) -
     Some(answer)
 }
 
-/// An API key that is good, with those of its scopes that mean something to the resource server that asks.
+/// An API key that is good, with those of its scopes that mean something to the resource server that asks. A key
+/// that means nothing there is foreign: it can't be used, and whose it is is none of the asker's business (RFC 7662 §4).
 async fn api_key(
     app: &App,
     asker: &ResourceServer,
@@ -132,6 +133,10 @@ async fn api_key(
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Ok(None);
     };
+    let scopes = asker.catalog.relevant(&scopes);
+    if scopes.is_empty() {
+        return Ok(None);
+    }
     let mut answer = json!({
         "active": true,
         "token_type": "api_key",
@@ -140,7 +145,7 @@ async fn api_key(
         "api_key": key.id,
         "org": key.organization,
         "creator": key.created_by,
-        "scope": asker.catalog.relevant(&scopes),
+        "scope": scopes,
         "iat": key.created_at.unix_seconds(),
     });
     if let (Some(members), Some(end)) = (answer.as_object_mut(), key.expires_at) {

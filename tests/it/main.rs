@@ -8,9 +8,17 @@
 
 mod harness;
 
+mod api_keys;
 mod authorize;
 mod browser;
+mod durability;
+mod feed;
+mod introspect;
 mod login;
 mod main_job;
 mod oauth2_client;
+mod races;
+mod revoke;
+mod signing_keys;
 mod starts;
+mod token;

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use crate::harness::actors::claims;
 use crate::harness::world::AUDIENCE;
-use crate::harness::{Database, World};
+use crate::harness::{Database, World, eventually};
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
@@ -48,14 +48,4 @@ async fn an_api_accepts_a_token_and_a_key_until_each_is_revoked(
         .bearer_auth(&admin.secret);
     assert_eq!(revoke.send().await.unwrap().status(), StatusCode::NO_CONTENT);
     eventually(async || matches!(asks(&key.secret).await, Err(Rejection::InvalidToken(_)))).await;
-}
-
-/// Asks until it is so, for ten seconds at most.
-async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
-    let asking = async {
-        while !is_so().await {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), asking).await.unwrap();
 }

@@ -86,13 +86,18 @@ pub struct Person {
 
 impl Person {
     pub fn new(server: &Server, email: &str, password: &str) -> Self {
+        Self::at(&server.address, email, password)
+    }
+
+    /// Somebody who uses the server at this address.
+    pub fn at(address: &str, email: &str, password: &str) -> Self {
         let browser =
             Client::builder().redirect(Policy::none()).cookie_store(true).build().unwrap();
         Self {
             email: email.to_owned(),
             password: password.to_owned(),
             browser,
-            address: server.address.clone(),
+            address: address.to_owned(),
         }
     }
 
@@ -166,7 +171,17 @@ impl Person {
     /// Logs in, approves what the application asks for, and hands over the code.
     pub async fn approves(&self, app: &Application, scope: &str) -> String {
         self.logs_in().await;
-        let redirected = self.decides(&app.request(scope), "allow").await;
+        self.approves_again(app, scope).await
+    }
+
+    /// Approves what the application asks for, logged in before, and hands over the code.
+    pub async fn approves_again(&self, app: &Application, scope: &str) -> String {
+        self.answers(&app.request(scope)).await
+    }
+
+    /// Approves the request with these parameters, logged in before, and hands over the code.
+    pub async fn answers(&self, query: &[(&str, &str)]) -> String {
+        let redirected = self.decides(query, "allow").await;
         assert!(!redirected.get("code").is_empty(), "{redirected:?}");
         redirected.get("code").to_owned()
     }
@@ -189,7 +204,17 @@ pub struct Application {
 
 impl Application {
     pub fn new(server: &Server, id: String, secret: Option<String>, redirect_uri: String) -> Self {
-        Self { id, secret, redirect_uri, http: http(), address: server.address.clone() }
+        Self::at(&server.address, id, secret, redirect_uri)
+    }
+
+    /// An application that uses the server at this address.
+    pub fn at(address: &str, id: String, secret: Option<String>, redirect_uri: String) -> Self {
+        Self { id, secret, redirect_uri, http: http(), address: address.to_owned() }
+    }
+
+    /// The same application, at another server.
+    pub fn moved_to(&self, server: &Server) -> Self {
+        Self::new(server, self.id.clone(), self.secret.clone(), self.redirect_uri.clone())
     }
 
     /// The parameters of an authorization request with PKCE; `scope` is left out where it is empty.
@@ -252,12 +277,32 @@ impl Application {
     pub async fn introspects(&self, token: &str) -> Answer {
         self.posts("/oauth/introspect", &[("token", token)]).await
     }
+
+    /// Posts a form to an endpoint, with credentials in a Basic header as they are given.
+    pub async fn posts_with_basic(
+        &self,
+        path: &str,
+        (name, secret): (&str, &str),
+        form: &[(&str, &str)],
+    ) -> Answer {
+        let request = self.http.post(format!("{}{path}", self.address)).form(form);
+        Answer::of(request.basic_auth(name, Some(secret)).send().await.unwrap()).await
+    }
 }
 
 /// The claims of an access token, unverified.
 pub fn claims(token: &str) -> Value {
-    let body = token.split('.').nth(1).unwrap_or_else(|| panic!("no JWT: {token}"));
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap()
+    part(token, 1)
+}
+
+/// The JOSE header of an access token.
+pub fn jose_header(token: &str) -> Value {
+    part(token, 0)
+}
+
+fn part(token: &str, at: usize) -> Value {
+    let part = token.split('.').nth(at).unwrap_or_else(|| panic!("no JWT: {token}"));
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
 /// What a resource server with this credential is told of a token.

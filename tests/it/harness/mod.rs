@@ -2,6 +2,8 @@
 
 pub mod actors;
 pub mod browser;
+pub mod feed;
+pub mod process;
 pub mod server;
 pub mod services;
 pub mod world;
@@ -10,3 +12,14 @@ pub use actors::{Answer, Application, Person, Redirected};
 pub use server::Server;
 pub use services::Database;
 pub use world::World;
+
+/// Asks until it is so, for ten seconds at most.
+pub async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), asking).await;
+    assert!(waited.is_ok(), "ten seconds have passed, and it is not so");
+}

@@ -1,5 +1,6 @@
 //! A Portcullis server in this process, on a port and a database of its own, with a clock that can be moved.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::app::App;
@@ -18,7 +19,7 @@ pub struct Server {
     pub address: String,
     /// Ends the server when it is dropped.
     _stop: oneshot::Sender<()>,
-    _database: OwnDatabase,
+    database: Arc<OwnDatabase>,
 }
 
 impl Server {
@@ -32,8 +33,26 @@ impl Server {
         database: Database,
         change: impl FnOnce(&mut Settings),
     ) -> Option<Self> {
-        let database = database.create().await?;
+        let database = Arc::new(database.create().await?);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Some(Self::run(database, listener, Clock::manual(), change).await)
+    }
+
+    /// A second process on the same database, with the same issuer, master key and clock.
+    pub async fn beside(&self) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (clock, issuer) = (self.app.clock.clone(), self.issuer.clone());
+        let issued_by = |settings: &mut Settings| settings.issuer = issuer;
+        Self { address, ..Self::run(self.database.clone(), listener, clock, issued_by).await }
+    }
+
+    async fn run(
+        database: Arc<OwnDatabase>,
+        listener: TcpListener,
+        clock: Clock,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings {
             listen: listener.local_addr().unwrap().to_string(),
             data_dir: database.directory.path().to_path_buf(),
@@ -42,7 +61,7 @@ impl Server {
         };
         change(&mut settings);
         let config = settings.check().unwrap();
-        let (app, requests) = App::open(config, Clock::manual()).await.unwrap();
+        let (app, requests) = App::open(config, clock).await.unwrap();
         let issuer = app.config.issuer.clone();
         let address = format!("http://{}{}", app.config.listen, app.config.base_path);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -53,11 +72,21 @@ impl Server {
             };
             server::serve(served, requests, listener, stop).await.unwrap();
         });
-        Some(Self { app, issuer, address, _stop: stop, _database: database })
+        Self { app, issuer, address, _stop: stop, database }
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.address)
+    }
+
+    /// The URL of the database, for whoever else opens it.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
+    /// Where the master key is.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.database.directory.path()
     }
 
     /// Lets time pass, without waiting for it.

@@ -85,6 +85,55 @@ impl World {
     /// Registers a client after it was changed from the usual one: all grant types, one redirect URI, default scope
     /// `read:tenants`.
     pub async fn registers(&self, change: impl FnOnce(&mut NewClient<'_>)) -> Application {
+        self.registers_for(&self.api, CLIENT_SCOPES, change).await
+    }
+
+    /// Registers a client for the management API, with all of its scopes.
+    pub async fn management_app(&self) -> Application {
+        let reader = self.server.app.db.reader();
+        let api = resource_servers::find_by_audience(reader, &self.server.issuer).await.unwrap();
+        let default = |new: &mut NewClient<'_>| {
+            new.audiences[0].default = "read:api-keys".parse().unwrap();
+        };
+        self.registers_for(&api.unwrap(), "read:api-keys write:api-keys admin", default).await
+    }
+
+    /// Registers a client for another API than the usual one.
+    pub async fn app_for(&self, api: &ResourceServer) -> Application {
+        let default =
+            |new: &mut NewClient<'_>| new.audiences[0].default = "read:tenants".parse().unwrap();
+        self.registers_for(api, "read:tenants", default).await
+    }
+
+    /// A further API, with the usual catalog, and its credential.
+    pub async fn second_api(
+        &self,
+        audience: &str,
+        algorithm: Algorithm,
+    ) -> (ResourceServer, String) {
+        let app = &self.server.app;
+        let new = NewResourceServer {
+            organization: self.organization,
+            audience,
+            name: "Another API",
+            algorithm,
+            catalog: self.api.catalog.clone(),
+        };
+        let (now, by) = (app.clock.now(), By::operator());
+        let tx = app.db.begin().await.unwrap();
+        let Ok((api, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
+            panic!("the API can't be registered");
+        };
+        tx.commit().await.unwrap();
+        (api, credential.expose_secret().to_owned())
+    }
+
+    async fn registers_for(
+        &self,
+        api: &ResourceServer,
+        allowed: &str,
+        change: impl FnOnce(&mut NewClient<'_>),
+    ) -> Application {
         let app = &self.server.app;
         let mut new = NewClient {
             organization: self.organization,
@@ -94,8 +143,8 @@ impl World {
             grant_types: GrantType::ALL.to_vec(),
             redirect_uris: vec![REDIRECT_URI.to_owned()],
             audiences: vec![NewAudience {
-                resource_server: &self.api,
-                allowed: CLIENT_SCOPES.parse().unwrap(),
+                resource_server: api,
+                allowed: allowed.parse().unwrap(),
                 default: "read:tenants".parse().unwrap(),
             }],
         };
@@ -146,6 +195,27 @@ impl World {
         Person::new(&self.server, email, PASSWORD)
     }
 
+    /// Gives somebody another role, or takes them out of the organization.
+    pub async fn puts(&self, person: &Person, role: Option<Role>) {
+        use sea_orm::{ActiveModelTrait as _, EntityTrait as _, Set};
+        let (db, user) = (self.server.app.db.writer(), person.id(&self.server).await);
+        match role {
+            Some(role) => {
+                let row = entity::membership::ActiveModel {
+                    organization_id: Set(self.organization),
+                    user_id: Set(user),
+                    role: Set(role.to_string()),
+                    ..Default::default()
+                };
+                row.update(db).await.unwrap();
+            }
+            None => {
+                let key = (self.organization, user);
+                entity::membership::Entity::delete_by_id(key).exec(db).await.unwrap();
+            }
+        }
+    }
+
     /// A further organization, with the owner of the first in a role.
     pub async fn second_organization(&self, name: &str, role: Role) -> entity::OrganizationId {
         let app = &self.server.app;
@@ -169,10 +239,22 @@ impl World {
         scopes: &[&str],
         expires_at: Option<entity::Timestamp>,
     ) -> Key {
+        self.api_key_in(self.organization, creator, role, scopes, expires_at).await
+    }
+
+    /// An API key of an organization.
+    pub async fn api_key_in(
+        &self,
+        organization: entity::OrganizationId,
+        creator: &Person,
+        role: Role,
+        scopes: &[&str],
+        expires_at: Option<entity::Timestamp>,
+    ) -> Key {
         let app = &self.server.app;
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let new = NewApiKey {
-            organization: self.organization,
+            organization,
             created_by: creator.id(&self.server).await,
             reach: role.scopes(),
             name: "script",

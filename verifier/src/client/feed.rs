@@ -83,6 +83,10 @@ impl Feed {
         heard.map(|at| at.elapsed())
     }
 
+    fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     /// Listens for ever, on one connection after another.
     pub(super) async fn follow(self: Arc<Self>, http: Arc<Http>, url: Url) {
         let mut resume_after = None;
@@ -145,8 +149,7 @@ impl Connection<'_> {
                 self.take(&event)?;
             }
             if self.live_since.is_some() {
-                let mut heard = self.feed.heard.lock().unwrap_or_else(PoisonError::into_inner);
-                *heard = Some(Instant::now());
+                self.feed.hear();
             }
             if self.pruned.elapsed() >= PRUNE_EVERY {
                 self.feed.revocations.remove_expired(now_unix() - CLOCK_SLACK_SECONDS);
@@ -168,6 +171,8 @@ impl Connection<'_> {
                 let id = event.id.as_deref().and_then(|id| id.parse().ok());
                 self.resume_after = Some(id.ok_or(FeedError::ReadyWithoutId)?);
                 self.live_since = Some(Instant::now());
+                // First, for whoever waits for the status asks at once how long the feed has been silent.
+                self.feed.hear();
                 if !matches!(self.feed.status.send_replace(Status::Ready), Status::Ready) {
                     tracing::info!("the revocation feed is complete");
                 }
@@ -231,6 +236,7 @@ mod tests {
         assert_eq!(connection.resume_after, None);
         connection.take(&event("ready", "8", "{}")).unwrap();
         assert_eq!(connection.resume_after, Some(8));
+        assert!(feed.silent_for().is_some());
         connection.take(&entry(9)).unwrap();
         assert_eq!(connection.resume_after, Some(9));
         connection.take(&event("future", "10", "?")).unwrap();
