@@ -12,6 +12,8 @@ use sea_orm::{
 };
 use url::Url;
 
+use super::{make_private_directory, make_private_file};
+
 /// How many readers SQLite gets beside its one writer.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
@@ -45,9 +47,10 @@ impl Db {
     async fn open_sqlite(url: &Url) -> Result<Self> {
         let file = sqlite_file(url);
         if let Some(directory) = file.parent() {
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("can't create the directory {}", directory.display()))?;
+            make_private_directory(directory)?;
         }
+        // SQLite would make it readable for everybody; what stands beside it gets the same mode.
+        make_private_file(&file)?;
         let connect = async |connections| {
             let mut options = options(url, connections);
             options.map_sqlx_sqlite_opts(|sqlite| {

@@ -8,4 +8,5 @@
 
 mod harness;
 
+mod command_line;
 mod main_job;

@@ -51,7 +51,7 @@ async fn an_api_accepts_a_token_and_a_key_until_each_is_revoked(
 }
 
 /// Asks until it is so, for ten seconds at most.
-async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+pub async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     let asking = async {
         while !is_so().await {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -86,13 +86,18 @@ pub struct Person {
 
 impl Person {
     pub fn new(server: &Server, email: &str, password: &str) -> Self {
+        Self::at(&server.issuer, email, password)
+    }
+
+    /// A person at a server that runs elsewhere.
+    pub fn at(issuer: &str, email: &str, password: &str) -> Self {
         let browser =
             Client::builder().redirect(Policy::none()).cookie_store(true).build().unwrap();
         Self {
             email: email.to_owned(),
             password: password.to_owned(),
             browser,
-            issuer: server.issuer.clone(),
+            issuer: issuer.to_owned(),
         }
     }
 
