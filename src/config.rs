@@ -173,8 +173,8 @@ fn variables(defaults: &Figment) -> Result<Vec<Variable>, BadConfig> {
             continue;
         }
         let key = rest.to_lowercase().replace("__", ".");
-        let default = defaults.find_value(&key);
-        let default = default.map_err(|_| {
+        let default = defaults.find_value(&key).ok().filter(|_| !key.is_empty());
+        let default = default.ok_or_else(|| {
             BadConfig(format!("there is no setting for the environment variable {name}"))
         })?;
         let value = value

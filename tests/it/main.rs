@@ -9,4 +9,5 @@
 mod harness;
 
 mod command_line;
+mod configuration;
 mod main_job;
