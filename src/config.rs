@@ -209,7 +209,12 @@ fn explain(error: &figment::Error) -> BadConfig {
         // Their values are nobody's business.
         _ if SECRETS.contains(&key.as_str()) => BadConfig(format!("`{key}`{place} must be text")),
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
+            let wanted = if wanted == "u64" { "a whole number from 0 up" } else { wanted };
             BadConfig(format!("`{key}`{place} is {found}; it must be {wanted}"))
+        }
+        Kind::UnknownVariant(found, known) => {
+            let known = known.join(", ");
+            BadConfig(format!("`{key}`{place} is `{found}`; it must be one of {known}"))
         }
         kind => BadConfig(format!("`{key}`{place} can't be used: {kind}")),
     }

@@ -1,5 +1,6 @@
 //! `/v1/api-keys`: making, listing, reading and revoking keys.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use entity::{ApiKeyId, OrganizationId, Timestamp, UserId};
@@ -158,13 +159,20 @@ fn paging(query: &str) -> Result<(u64, Option<ApiKeyId>), Problem> {
     Ok((limit, cursor))
 }
 
+/// The id in the path, if it is text at all.
+type PathId = Result<Path<String>, PathRejection>;
+
+fn key_id(id: PathId) -> Result<ApiKeyId, Problem> {
+    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(Problem::not_found)
+}
+
 /// `GET /v1/api-keys/{id}`
 pub async fn read(
     State(app): State<App>,
     caller: Caller<ReadApiKeys>,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<axum::Json<Representation>, Problem> {
-    let id: ApiKeyId = id.parse().map_err(|_| Problem::not_found())?;
+    let id = key_id(id)?;
     let key = store::find(app.db.reader(), Some(caller.organization), id)
         .await?
         .ok_or_else(Problem::not_found)?;
@@ -175,9 +183,9 @@ pub async fn read(
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller<WriteApiKeys>,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<StatusCode, Problem> {
-    let id: ApiKeyId = id.parse().map_err(|_| Problem::not_found())?;
+    let id = key_id(id)?;
     if !super::revoke(&app.db, app.clock.now(), &caller.by, Some(caller.organization), id).await? {
         return Err(Problem::not_found());
     }

@@ -115,9 +115,20 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let error = error.into();
         match error.downcast_ref::<BadConfig>() {
             Some(bad) => Self::Usage(bad.to_string()),
-            None => Self::Failed(format!("{error:#}")),
+            None => Self::Failed(with_causes(&error)),
         }
     }
+}
+
+/// The failure and its causes, but for those whose words stand in what they caused.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 impl From<Refused> for Failure {

@@ -24,7 +24,7 @@ pub fn basic_credentials(headers: &HeaderMap) -> Result<Option<BasicCredentials>
         return Err(());
     }
     let text = value.to_str().map_err(|_| ())?;
-    let Some((scheme, encoded)) = text.split_once(' ') else { return Ok(None) };
+    let (scheme, encoded) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
         return Ok(None);
     }
@@ -83,6 +83,7 @@ mod tests {
     fn another_scheme_is_none_and_garbage_is_an_error() {
         assert_eq!(read("Bearer abc"), Ok(None));
         assert_eq!(read("Basic ???"), Err(()));
+        assert_eq!(read("Basic"), Err(()));
         assert_eq!(read(&basic("no colon")), Err(()));
         assert_eq!(read(&basic("a:%zz")), Err(()));
     }

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod bad_input;
 mod command_line;
 mod configuration;
 mod main_job;

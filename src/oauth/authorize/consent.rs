@@ -164,7 +164,8 @@ pub async fn post(
     Form(form): Form,
 ) -> Result<Response, PageError> {
     let form = form?;
-    let asked = form.first("request");
+    let (asked, organization) = (form.only("request")?, form.only("organization")?);
+    let decision = form.only("decision")?;
     let parameters = Parameters::parse(asked.as_bytes())?;
     let client = checks::client_and_redirect_uri(&app, &parameters).await?;
     let request = match checks::request(&app, &client, &parameters).await {
@@ -176,7 +177,7 @@ pub async fn post(
         return Ok(Redirect::to(&login_url(base, &format!("{base}/oauth/authorize?{asked}")))
             .into_response());
     };
-    match form.first("decision") {
+    match decision {
         "allow" => {}
         "deny" => {
             return Ok(
@@ -185,9 +186,9 @@ pub async fn post(
         }
         _ => return Err(PageError::bad_request("Please choose to allow or to deny.")),
     }
-    let organization = form.first("organization").parse();
-    let organization =
-        organization.map_err(|_| PageError::bad_request("Please choose an organization."))?;
+    let organization = organization
+        .parse()
+        .map_err(|_| PageError::bad_request("Please choose an organization."))?;
     match allow(&app, &request, &session, source, organization).await {
         Ok(code) => Ok(client.answer(&app, &code)),
         Err(error) => Ok(client.refuse(&app, error)),
