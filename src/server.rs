@@ -106,7 +106,7 @@ pub fn router(app: App) -> Router {
     let public = Router::new()
         .route(well_known, get(oauth::metadata::get))
         .route("/oauth/jwks", get(oauth::jwks::get))
-        .layer(CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]));
+        .layer(any_origin());
     let protocol = Router::new()
         .route("/oauth/token", post(oauth::token::post))
         .route("/oauth/revoke", post(oauth::revoke::post))
@@ -137,7 +137,12 @@ pub fn router(app: App) -> Router {
         "" => root.merge(rooms),
         // RFC 8414 §3.1 inserts the well-known part between host and path; some clients append it instead.
         base => {
-            root.nest(base, rooms).route(&format!("{well_known}{base}"), get(oauth::metadata::get))
+            let inserted = Router::new()
+                .route(&format!("{well_known}{base}"), get(oauth::metadata::get))
+                .layer(any_origin());
+            // `nest` mounts the front page without the slash at its end, and our own links have it.
+            let front = format!("{base}/");
+            root.nest(base, rooms).route(&front, get(identity::pages::home)).merge(inserted)
         }
     };
     let layers = ServiceBuilder::new()
@@ -173,6 +178,11 @@ fn span(request: &Request) -> tracing::Span {
 
 fn header_if_missing(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// What is published is for the pages of any site.
+fn any_origin() -> CorsLayer {
+    CorsLayer::new().allow_origin(Any).allow_methods([Method::GET])
 }
 
 /// Browser apps reach the endpoint from the origins of their redirect URIs, and nobody else's pages do.

@@ -11,4 +11,6 @@ mod harness;
 mod bad_input;
 mod command_line;
 mod configuration;
+mod issuer_path;
 mod main_job;
+mod routes;
