@@ -5,26 +5,26 @@
 
 pub mod platform;
 
-pub mod api_keys;
 pub mod audit;
+pub mod revocation;
+pub mod rate_limit;
+pub mod tenancy;
+pub mod signing;
+pub mod resource_servers;
+pub mod identity;
 pub mod clients;
 pub mod grants;
-pub mod identity;
-pub mod rate_limit;
-pub mod resource_servers;
-pub mod revocation;
-pub mod signing;
-pub mod tenancy;
 pub mod tokens;
+pub mod api_keys;
 
-pub mod access;
-pub mod app;
 pub mod config;
+pub mod app;
 pub mod http;
+pub mod access;
 
 pub mod health;
 pub mod oauth;
 
-pub mod cli;
 pub mod janitor;
 pub mod server;
+pub mod cli;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use migration::{Migrator, MigratorTrait as _};
+use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
@@ -141,6 +142,18 @@ impl Db {
         Ok(pending.len())
     }
 
+    /// Begins to hear what `notify` says on the channel. PostgreSQL only.
+    ///
+    /// # Errors
+    /// When there is no connection to be had, or on SQLite.
+    pub async fn listen(&self, channel: &str) -> Result<Listener> {
+        ensure!(self.is_postgres(), "SQLite has no notifications");
+        let pool = self.reader.get_postgres_connection_pool();
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(channel).await?;
+        Ok(Listener(listener))
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -156,6 +169,20 @@ impl Db {
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
         self.writer.close().await
+    }
+}
+
+/// Ears for one channel.
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// Waits until something was said.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub async fn hear(&mut self) -> Result<()> {
+        self.0.recv().await?;
+        Ok(())
     }
 }
 

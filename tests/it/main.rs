@@ -11,6 +11,7 @@ mod harness;
 mod bad_input;
 mod command_line;
 mod configuration;
+mod house;
 mod issuer_path;
 mod main_job;
 mod routes;
