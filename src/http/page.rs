@@ -66,7 +66,10 @@ fn form_source(redirect_uri: &str) -> Option<String> {
     if !matches!(scheme, "http" | "https") || matches!(uri.host(), Some(url::Host::Ipv6(_))) {
         return Some(format!("{scheme}:"));
     }
-    Some(uri.origin().ascii_serialization())
+    let origin = uri.origin().ascii_serialization();
+    // A host may hold what separates directives (`;`) and policies (`,`).
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:/-_".contains(&byte);
+    origin.bytes().all(is_plain).then_some(origin)
 }
 
 #[cfg(test)]
@@ -86,5 +89,7 @@ mod tests {
         assert_eq!(form_source("http://[::1]:4567/cb").as_deref(), Some("http:"));
         assert_eq!(form_source("com.example.app:/cb").as_deref(), Some("com.example.app:"));
         assert_eq!(form_source("; script-src *"), None);
+        assert_eq!(form_source("https://a;sandbox/cb"), None);
+        assert_eq!(form_source("https://a,b/cb"), None);
     }
 }

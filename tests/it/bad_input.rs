@@ -9,9 +9,9 @@ use rstest::rstest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::actors::{CHALLENGE, Redirected, VERIFIER, http};
+use crate::harness::actors::{CHALLENGE, VERIFIER, claims, http};
 use crate::harness::world::{AUDIENCE, PASSWORD, REDIRECT_URI};
-use crate::harness::{Answer, Application, Database, Server, World};
+use crate::harness::{Answer, Application, Database, Redirected, Server, World};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 /// Texts that are well-formed UTF-8 and nothing that anybody should send, percent-encoded.
@@ -337,6 +337,47 @@ async fn a_garbled_authorization_header_is_invalid_client(
     }
 }
 
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_that_belong_to_another_kind_of_client_are_refused(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let public = world.public_app().await;
+    let with_secret = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", "unknown"),
+        ("client_id", public.id.as_str()),
+        ("client_secret", "made up"),
+    ];
+    let answer = public.posts_as_it_is("/oauth/token", &with_secret).await;
+    assert_eq!(answer.refusal(), "401 invalid_client", "a public client has no secret");
+    assert_eq!(public.acts_for_itself("").await.refusal(), "400 unauthorized_client");
+    assert_eq!(public.introspects("unknown").await.refusal(), "401 invalid_client");
+
+    // A code without a challenge: the redirect URI has to come back, and no verifier may.
+    let classic = world.classic_app().await;
+    let asks = [
+        ("response_type", "code"),
+        ("client_id", classic.id.as_str()),
+        ("redirect_uri", REDIRECT_URI),
+    ];
+    world.owner.logs_in().await;
+    let code = world.owner.decides(&asks, "allow").await.get("code").to_owned();
+    let grant = [("grant_type", "authorization_code"), ("code", &code)];
+    for (more, refusal) in [
+        (&[][..], "400 invalid_request"),
+        (&[("redirect_uri", "https://app.example.com/other")], "400 invalid_grant"),
+        (&[("redirect_uri", REDIRECT_URI), ("code_verifier", VERIFIER)], "400 invalid_grant"),
+    ] {
+        let answer = classic.posts("/oauth/token", &[&grant[..], more].concat()).await;
+        assert_eq!(answer.refusal(), refusal, "{more:?}");
+    }
+    let right = [&grant[..], &[("redirect_uri", REDIRECT_URI)]].concat();
+    let answer = classic.posts("/oauth/token", &right).await;
+    assert_eq!(answer.status, StatusCode::OK, "what was refused did not spend the code");
+}
+
 // The authorization endpoint
 
 /// An authorization request that can be granted.
@@ -503,6 +544,10 @@ async fn each_field_of_the_pages_is_refused_plainly(
             assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}={text}");
         }
     }
+    let page = format!("/setup?token={link}");
+    assert_eq!(http().get(server.url(&page)).send().await.unwrap().status(), StatusCode::OK);
+    server.passes(std::time::Duration::from_secs(3601));
+    assert_eq!(http().get(server.url(&page)).send().await.unwrap().status(), StatusCode::FORBIDDEN);
     for query in ["token=a&token=b", "token=%ff", "token=%", "token=%00", "token="] {
         let answer = sends(http().get(server.url(&format!("/setup?{query}"))), query).await;
         assert!([400, 403].contains(&answer.status.as_u16()), "{query}: {answer:?}");
@@ -630,6 +675,14 @@ async fn each_field_of_the_consent_is_refused_plainly(
         joined(&encoded(&[("request", &asked), ("organization", &foreign), ("decision", "allow")]));
     let redirected = Redirected::of(&decides(body).await);
     assert_eq!(redirected.get("error"), "access_denied", "{redirected:?}");
+    // In one where their role allows less than is asked, less is granted.
+    let weak = world.second_organization("Weak", Role::Viewer).await.to_string();
+    let writing = asked.replace("read%3Atenants", "write%3Atenants");
+    let body =
+        joined(&encoded(&[("request", &writing), ("organization", &weak), ("decision", "allow")]));
+    let redirected = Redirected::of(&decides(body).await);
+    let tokens = app.redeems(redirected.get("code")).await;
+    assert_eq!(claims(tokens.member("access_token"))["scope"], "read:tenants", "{tokens:?}");
     // The request is checked anew: a challenge that was taken out is missed.
     let stripped = asked.replace(CHALLENGE, "");
     let body = joined(&encoded(&[

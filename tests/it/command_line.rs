@@ -241,7 +241,7 @@ async fn quickstart_prints_commands_that_work_when_pasted(
     assert!(commands[1].starts_with(&format!("PORTCULLIS_ISSUER={} ", here.issuer())), "{said}");
 
     // What the example API would do with the line's credential.
-    let api = Verifier::discover(&here.issuer())
+    let api = Verifier::discover(here.issuer())
         .audience(AUDIENCE)
         .credential(after(commands[1], "PORTCULLIS_CREDENTIAL="))
         .build()
