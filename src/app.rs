@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::By;
@@ -56,7 +56,8 @@ impl App {
     pub async fn open(config: Config, clock: Clock) -> Result<(Self, CatchUpRequests)> {
         let db = Db::open(&config.database_url).await?;
         db.migrate().await?;
-        let master_key = master_key(&config)?;
+        let is_new = signing::list(db.reader()).await?.is_empty();
+        let master_key = master_key(&config, is_new)?;
         let signing_seal = master_key.sealing_key(signing::SEALING_LABEL);
         let now = clock.now();
         signing::ensure_active(&db, now, &By::operator(), &signing_seal, Algorithm::Es256).await?;
@@ -84,9 +85,15 @@ impl App {
     }
 }
 
-fn master_key(config: &Config) -> Result<MasterKey> {
+/// The setting, or the file, which only a new installation makes: another key would open nothing of an old one.
+fn master_key(config: &Config, is_new: bool) -> Result<MasterKey> {
+    let file = &config.master_key_file;
     match &config.master_key {
         Some(text) => MasterKey::from_text(text).context("the setting master_key can't be used"),
-        None => MasterKey::from_file(&config.master_key_file),
+        None if !is_new && !file.exists() => bail!(
+            "there is no {}, and what this database holds is sealed with a master key; put it back",
+            file.display()
+        ),
+        None => MasterKey::from_file(file),
     }
 }

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
-use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::error::Kind;
+use figment::providers::{Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use ipnet::IpNet;
 use portcullis_verifier::key::Prefix;
 use secrecy::SecretString;
@@ -19,6 +21,12 @@ use crate::tokens::TokenSettings;
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "portcullis.toml";
+/// What the variables of the environment that are settings begin with.
+const PREFIX: &str = "PORTCULLIS_";
+/// Variables with that prefix that are none: the file's name, and what the example API reads.
+const NO_SETTINGS: [&str; 2] = ["CONFIG", "CREDENTIAL"];
+/// Settings whose value no message may repeat.
+const SECRETS: [&str; 2] = ["master_key", "database_url"];
 const MASK: &str = "********";
 
 /// What can be set, as it stands in the file.
@@ -113,28 +121,103 @@ pub fn read(file: Option<&Path>, overrides: &Overrides) -> Result<Settings, BadC
         return Err(BadConfig(format!("there is no configuration file {}", file.display())));
     }
     let file = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
+    let defaults = Figment::from(Serialized::defaults(Settings::default()));
+    let mut figment = defaults.clone();
     if file.is_file() {
+        check_syntax(file)?;
         figment = figment.merge(Toml::file_exact(file));
     }
-    let figment = figment
-        .merge(Env::prefixed("PORTCULLIS_").ignore(&["config"]).split("__"))
-        .merge(Serialized::defaults(overrides));
-    figment.extract().map_err(|error| {
-        let source = error.metadata.as_ref().map(|metadata| match &metadata.source {
-            Some(source) => format!(" in {source}"),
-            None => format!(" in the {}", metadata.name),
-        });
-        let key = match error.path.is_empty() {
-            true => String::new(),
-            false => format!(" (at `{}`)", error.path.join(".")),
+    for variable in variables(&defaults)? {
+        figment = figment.merge(variable);
+    }
+    figment.merge(Serialized::defaults(overrides)).extract().map_err(|error| explain(&error))
+}
+
+/// Says where a file is no TOML, without the line itself: a secret may stand there.
+fn check_syntax(file: &Path) -> Result<(), BadConfig> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| BadConfig(format!("can't read {name}: {error}")))?;
+    let Err(error) = text.parse::<toml::Table>() else { return Ok(()) };
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    Err(BadConfig(format!("{name} is not TOML, line {line}: {}", error.message())))
+}
+
+/// One setting that a variable of the environment gives.
+struct Variable {
+    name: String,
+    key: String,
+    value: Value,
+}
+
+impl Provider for Variable {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(format!("variable {}", self.name))
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let nested = figment::util::nest(&self.key, self.value.clone());
+        Ok(Profile::Default.collect(nested.into_dict().unwrap_or_default()))
+    }
+}
+
+/// The variables of the environment that are settings. What must be text is taken as it stands, the rest is read as
+/// TOML writes values.
+fn variables(defaults: &Figment) -> Result<Vec<Variable>, BadConfig> {
+    let mut found = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str() else { continue };
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        if NO_SETTINGS.contains(&rest) || rest.starts_with("TEST_") {
+            continue;
+        }
+        let key = rest.to_lowercase().replace("__", ".");
+        let default = defaults.find_value(&key).ok().filter(|_| !key.is_empty());
+        let default = default.ok_or_else(|| {
+            BadConfig(format!("there is no setting for the environment variable {name}"))
+        })?;
+        let value = value
+            .into_string()
+            .map_err(|_| BadConfig(format!("the environment variable {name} is not UTF-8")))?;
+        let value = match default {
+            Value::String(..) => Value::from(value),
+            // It can't fail: what reads as nothing else is text.
+            _ => value.parse().unwrap_or_else(|never| match never {}),
         };
-        BadConfig(format!(
-            "the configuration can't be used: {}{key}{}",
-            error.kind,
-            source.unwrap_or_default()
-        ))
-    })
+        found.push(Variable { name: name.to_owned(), key, value });
+    }
+    Ok(found)
+}
+
+/// One sentence that names the setting and where it stands.
+fn explain(error: &figment::Error) -> BadConfig {
+    let place = error.metadata.as_ref().map(|metadata| match &metadata.source {
+        Some(source) => format!(" in {source}"),
+        None => format!(" in the {}", metadata.name),
+    });
+    let place = place.unwrap_or_default();
+    let mut path = error.path.clone();
+    if let Kind::UnknownField(name, _) = &error.kind {
+        if path.last() != Some(name) {
+            path.push(name.clone());
+        }
+        return BadConfig(format!("there is no setting `{}`{place}", path.join(".")));
+    }
+    let key = path.join(".");
+    match &error.kind {
+        // Their values are nobody's business.
+        _ if SECRETS.contains(&key.as_str()) => BadConfig(format!("`{key}`{place} must be text")),
+        Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
+            let wanted = if wanted == "u64" { "a whole number from 0 up" } else { wanted };
+            BadConfig(format!("`{key}`{place} is {found}; it must be {wanted}"))
+        }
+        Kind::UnknownVariant(found, known) => {
+            let known = known.join(", ");
+            BadConfig(format!("`{key}`{place} is `{found}`; it must be one of {known}"))
+        }
+        kind => BadConfig(format!("`{key}`{place} can't be used: {kind}")),
+    }
 }
 
 impl Settings {
@@ -244,27 +327,52 @@ impl Settings {
         if !self.master_key.is_empty() {
             self.master_key = MASK.to_owned();
         }
-        if let Ok(mut url) = Url::parse(&self.database_url)
-            && url.password().is_some()
-            && url.set_password(Some(MASK)).is_ok()
+        if let Ok(url) = Url::parse(&self.database_url)
+            && has_password(&url)
         {
-            self.database_url = url.into();
+            self.database_url = with_password(url, Some(MASK)).into();
         }
         self
     }
+}
+
+/// Whether a database URL is one that must not be shown.
+#[must_use]
+pub fn is_secret(database_url: &str) -> bool {
+    Url::parse(database_url).is_ok_and(|url| has_password(&url))
+}
+
+/// Whether a database URL holds a password: in its place, or as a parameter, which the driver takes as well.
+fn has_password(url: &Url) -> bool {
+    url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
+}
+
+fn with_password(mut url: Url, password: Option<&str>) -> Url {
+    if url.password().is_some() {
+        // Refused only by URLs without a host, which can't hold one.
+        let _ = url.set_password(password);
+    }
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    if pairs.iter().any(|(name, _)| name == "password") {
+        url.query_pairs_mut().clear().extend_pairs(pairs.iter().filter_map(|(name, value)| {
+            match name.as_str() {
+                "password" => password.map(|password| (name.as_str(), password)),
+                name => Some((name, value.as_str())),
+            }
+        }));
+    }
+    url
 }
 
 impl Config {
     /// The database as people may see it: without a password.
     #[must_use]
     pub fn database_label(&self) -> String {
-        let mut url = self.database_url.clone();
-        if url.scheme() == "sqlite" {
-            return format!("SQLite, {}", crate::platform::db::sqlite_file(&url).display());
+        if self.database_url.scheme() == "sqlite" {
+            let file = crate::platform::db::sqlite_file(&self.database_url);
+            return format!("SQLite, {}", file.display());
         }
-        // Refused only by URLs without a host, which can't hold a password either.
-        let _ = url.set_password(None);
-        format!("PostgreSQL, {url}")
+        format!("PostgreSQL, {}", with_password(self.database_url.clone(), None))
     }
 }
 
@@ -318,6 +426,12 @@ mod tests {
         let shown = toml::to_string(&settings.clone().masked()).unwrap();
         assert!(!shown.contains("hunter"), "{shown}");
         assert!(!settings.check().unwrap().database_label().contains("hunter"));
+        let url = "postgres://db.example/portcullis?user=p&password=hunter2&sslmode=require";
+        let settings = Settings { database_url: url.into(), ..Settings::default() };
+        let shown = toml::to_string(&settings.clone().masked()).unwrap();
+        assert!(!shown.contains("hunter") && shown.contains("sslmode=require"), "{shown}");
+        let label = settings.check().unwrap().database_label();
+        assert!(!label.contains("hunter") && label.contains("sslmode=require"), "{label}");
         let error = checked(|it| it.database_url = "mysql://u:hunter2@h/d".into()).unwrap_err();
         assert!(!error.contains("hunter"), "{error}");
     }

@@ -159,31 +159,33 @@ fn paging(query: &str) -> Result<(u64, Option<ApiKeyId>), Problem> {
     Ok((limit, cursor))
 }
 
+/// The id in the path, if it is text at all.
+type PathId = Result<Path<String>, PathRejection>;
+
+fn key_id(id: PathId) -> Result<ApiKeyId, Problem> {
+    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(Problem::not_found)
+}
+
 /// `GET /v1/api-keys/{id}`
 pub async fn read(
     State(app): State<App>,
     caller: Caller<ReadApiKeys>,
-    id: Result<Path<String>, PathRejection>,
+    id: PathId,
 ) -> Result<axum::Json<Representation>, Problem> {
-    let id = id_in(id)?;
+    let id = key_id(id)?;
     let key = store::find(app.db.reader(), Some(caller.organization), id)
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok(axum::Json(Representation::new(&key, app.clock.now())))
 }
 
-/// What is no id, or can't even be read, names nothing that is here.
-fn id_in(path: Result<Path<String>, PathRejection>) -> Result<ApiKeyId, Problem> {
-    path.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(Problem::not_found)
-}
-
 /// `DELETE /v1/api-keys/{id}`: revokes it, at once and for good; once more changes nothing.
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller<WriteApiKeys>,
-    id: Result<Path<String>, PathRejection>,
+    id: PathId,
 ) -> Result<StatusCode, Problem> {
-    let id = id_in(id)?;
+    let id = key_id(id)?;
     if !super::revoke(&app.db, app.clock.now(), &caller.by, Some(caller.organization), id).await? {
         return Err(Problem::not_found());
     }

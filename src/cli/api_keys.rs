@@ -136,6 +136,5 @@ async fn list(context: &Context, limit: u64, json: bool) -> Result<(), Failure> 
             [key.id.to_string(), key.name, status, key.hint, key.scopes.join(" ")]
         })
         .collect();
-    output::table(["ID", "NAME", "STATUS", "SECRET", "SCOPES"], &rows);
-    Ok(())
+    Ok(output::table(["ID", "NAME", "STATUS", "SECRET", "SCOPES"], &rows)?)
 }

@@ -159,6 +159,5 @@ async fn list(context: &Context, json: bool) -> Result<(), Failure> {
             [client.id.to_string(), client.name, kind.to_owned(), status.to_owned(), grant_types]
         })
         .collect();
-    output::table(["ID", "NAME", "KIND", "STATUS", "GRANT TYPES"], &rows);
-    Ok(())
+    Ok(output::table(["ID", "NAME", "KIND", "STATUS", "GRANT TYPES"], &rows)?)
 }

@@ -29,7 +29,6 @@ impl Config {
         if self.json {
             return output::json(&masked);
         }
-        print!("{}", toml::to_string(&masked)?);
-        Ok(())
+        Ok(output::print(&toml::to_string(&masked)?)?)
     }
 }

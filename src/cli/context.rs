@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use entity::{OrganizationId, UserId};
 use secrecy::SecretString;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::app::App;
 use crate::config::{self, BadConfig, Config, Overrides, Settings};
 use crate::identity;
@@ -26,6 +26,25 @@ pub(super) struct Context {
 impl Context {
     pub fn settings(&self) -> Result<Settings, BadConfig> {
         config::read(self.file.as_deref(), &self.overrides)
+    }
+
+    /// This program with the flags that it was given, for commands that people paste. A database URL with a password
+    /// in it is not repeated.
+    pub fn program(&self) -> String {
+        let mut words = vec![output::program()];
+        let mut add = |flag: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([flag.to_owned(), output::quoted(&value)]);
+            }
+        };
+        let path = |path: &PathBuf| path.display().to_string();
+        let is_harmless = |url: &String| !config::is_secret(url);
+        add("--config", self.file.as_ref().map(path));
+        add("--listen", self.overrides.listen.clone());
+        add("--issuer", self.overrides.issuer.clone());
+        add("--data-dir", self.overrides.data_dir.as_ref().map(path));
+        add("--database-url", self.overrides.database_url.clone().filter(is_harmless));
+        words.join(" ")
     }
 
     pub fn config(&self) -> Result<Config, BadConfig> {

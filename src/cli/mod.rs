@@ -62,10 +62,14 @@ Settings come from portcullis.toml, PORTCULLIS_… variables and flags, in this 
 #[derive(Subcommand)]
 enum Command {
     /// Start the server (the default)
+    #[command(
+        after_help = "Example:\n  portcullis serve --listen 0.0.0.0:8080 --issuer https://auth.example.com"
+    )]
     Serve,
     /// Make the first owner and organization without a browser
     Setup(setup::Setup),
     /// Fill an empty installation with a worked example
+    #[command(after_help = "Example:\n  portcullis quickstart --data-dir ./try")]
     Quickstart,
     /// Bring the database up to date
     Migrate(migrate::Migrate),
@@ -74,19 +78,22 @@ enum Command {
     /// Get a token by the authorization-code flow
     Token(token::Token),
     /// People
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  portcullis users list")]
     Users(users::Users),
     /// APIs that accept our credentials
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  portcullis resource-servers list")]
     ResourceServers(resource_servers::ResourceServers),
     /// OAuth clients
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  portcullis clients list")]
     Clients(clients::Clients),
     /// API keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  portcullis api-keys create --name ci --scope read:tenants"
+    )]
     ApiKeys(api_keys::ApiKeys),
     /// Keys that sign tokens
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  portcullis signing-keys list")]
     SigningKeys(signing_keys::SigningKeys),
     /// Print a script that completes commands in your shell
     #[command(
@@ -108,9 +115,20 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let error = error.into();
         match error.downcast_ref::<BadConfig>() {
             Some(bad) => Self::Usage(bad.to_string()),
-            None => Self::Failed(format!("{error:#}")),
+            None => Self::Failed(with_causes(&error)),
         }
     }
+}
+
+/// The failure and its causes, but for those whose words stand in what they caused.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 impl From<Refused> for Failure {
@@ -148,6 +166,8 @@ pub async fn run() -> ExitCode {
         Err(Failure::Usage(sentence)) => (2, sentence),
         Err(Failure::Failed(sentence)) => (1, sentence),
     };
+    // Whatever a cause had to say, it stays one line.
+    let sentence = sentence.split(char::is_control).collect::<Vec<_>>().join(" ");
     eprintln!("portcullis: {sentence}");
     ExitCode::from(code)
 }
@@ -169,13 +189,9 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         Command::ApiKeys(command) => command.run(&context).await,
         Command::SigningKeys(command) => command.run(&context).await,
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "portcullis",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
+            Ok(output::print(&String::from_utf8(script)?)?)
         }
     }
 }

@@ -5,7 +5,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Failure;
 use super::context::{Context, acting_user, organization};
-use super::output::program;
 use crate::api_keys::{self, NewApiKey};
 use crate::app::App;
 use crate::audit::By;
@@ -42,14 +41,15 @@ struct Example {
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let app = context.app().await?;
+    let program = context.program();
     if resource_servers::find_by_audience(app.db.reader(), AUDIENCE).await?.is_some() {
         println!("The worked example is here already ({AUDIENCE}); nothing was changed.");
-        println!("Its secrets were shown once. `{} --help` says how to make new ones.", program());
+        println!("Its secrets were shown once. `{program} --help` says how to make new ones.");
         return Ok(());
     }
     let (organization, user, owner_password) = owner(&app).await?;
     let example = fill(&app, organization, user, owner_password).await?;
-    tell(&app, &example);
+    tell(&app, &example, &program);
     Ok(())
 }
 
@@ -160,8 +160,8 @@ fn audience(api: &ResourceServer) -> anyhow::Result<NewAudience<'_>> {
     })
 }
 
-fn tell(app: &App, example: &Example) {
-    let (issuer, program) = (&app.config.issuer, program());
+fn tell(app: &App, example: &Example, program: &str) {
+    let issuer = &app.config.issuer;
     let (confidential, secret) = (&example.confidential.0, example.confidential.1.expose_secret());
     let (key_id, key) = (&example.key.0, example.key.1.expose_secret());
     let public = &example.public;
@@ -190,7 +190,7 @@ fn tell(app: &App, example: &Example) {
    curl -s -X POST {issuer}/oauth/token -d grant_type=client_credentials -d client_id={confidential} -d client_secret={secret} -d scope=read:tenants
 
 4. Get a token for a person, in a browser:
-   {program} token --issuer {issuer} --client {public} --scope read:tenants
+   {program} token --client {public} --scope read:tenants
 
 5. Revoke the key; the call of step 2 gets a 401 from then on:
    {program} api-keys revoke {key_id}"#,

@@ -127,6 +127,5 @@ async fn list(context: &Context, json: bool) -> Result<(), Failure> {
             ]
         })
         .collect();
-    output::table(["ID", "AUDIENCE", "NAME", "SCOPES"], &rows);
-    Ok(())
+    Ok(output::table(["ID", "AUDIENCE", "NAME", "SCOPES"], &rows)?)
 }

@@ -8,7 +8,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use super::context::Context;
-use super::output::program;
 use crate::app::App;
 use crate::config::BadConfig;
 use crate::identity;
@@ -30,7 +29,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     // With port 0 the system has chosen one, and the issuer follows from it.
     settings.listen = listener.local_addr()?.to_string();
     let (app, requests) = App::open(settings.check()?, Clock::System).await?;
-    announce(&app).await?;
+    announce(&app, &context.program()).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         tokio::select! {
@@ -42,7 +41,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn announce(app: &App) -> Result<(), Failure> {
+async fn announce(app: &App, program: &str) -> Result<(), Failure> {
     let issuer = &app.config.issuer;
     println!("Portcullis {}", env!("CARGO_PKG_VERSION"));
     println!("  issuer    {issuer}");
@@ -50,7 +49,7 @@ async fn announce(app: &App) -> Result<(), Failure> {
     println!("  database  {}", app.config.database_label());
     println!();
     if identity::is_set_up(&app.db).await? {
-        println!("Next: log in at {issuer}/login, or run `{} --help`.", program());
+        println!("Next: log in at {issuer}/login, or run `{program} --help`.");
         return Ok(());
     }
     let token = identity::make_setup_link(&app.db, app.clock.now()).await?;
@@ -59,6 +58,6 @@ async fn announce(app: &App) -> Result<(), Failure> {
     );
     println!("  {issuer}/setup?token={}", token.expose_secret());
     println!("or fill it with a worked example:");
-    println!("  {} quickstart", program());
+    println!("  {program} quickstart");
     Ok(())
 }

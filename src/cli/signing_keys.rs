@@ -50,7 +50,7 @@ impl SigningKeys {
                         ]
                     })
                     .collect();
-                output::table(["ID", "ALGORITHM", "STATE", "CREATED", "KID"], &rows);
+                output::table(["ID", "ALGORITHM", "STATE", "CREATED", "KID"], &rows)?;
             }
             Self::Rotate { algorithm, json } => {
                 let (now, by) = (app.clock.now(), By::operator());

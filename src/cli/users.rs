@@ -59,8 +59,7 @@ impl Users {
                         [user.id.to_string(), user.email, user.name, user.created_at.to_string()]
                     })
                     .collect();
-                output::table(["ID", "E-MAIL", "NAME", "CREATED"], &rows);
-                Ok(())
+                Ok(output::table(["ID", "E-MAIL", "NAME", "CREATED"], &rows)?)
             }
             Self::Create { email, name, organization: wanted, role, password_stdin: _, json } => {
                 let password = secret_from_stdin()?;

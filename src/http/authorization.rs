@@ -17,6 +17,7 @@ pub struct BasicCredentials {
 ///
 /// # Errors
 /// When the scheme is Basic and the rest can't be read.
+#[expect(clippy::result_unit_err, reason = "whatever is wrong with it, the answer is the same")]
 pub fn basic_credentials(headers: &HeaderMap) -> Result<Option<BasicCredentials>, ()> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -24,7 +25,7 @@ pub fn basic_credentials(headers: &HeaderMap) -> Result<Option<BasicCredentials>
         return Err(());
     }
     let text = value.to_str().map_err(|_| ())?;
-    let Some((scheme, encoded)) = text.split_once(' ') else { return Ok(None) };
+    let (scheme, encoded) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
         return Ok(None);
     }
@@ -83,6 +84,7 @@ mod tests {
     fn another_scheme_is_none_and_garbage_is_an_error() {
         assert_eq!(read("Bearer abc"), Ok(None));
         assert_eq!(read("Basic ???"), Err(()));
+        assert_eq!(read("Basic"), Err(()));
         assert_eq!(read(&basic("no colon")), Err(()));
         assert_eq!(read(&basic("a:%zz")), Err(()));
     }

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Page;
-use super::parameters::BadParameters;
+use super::parameters::{BadParameters, Doubled};
 use crate::app::App;
 use crate::platform::db::is_busy;
 
@@ -87,6 +87,12 @@ impl From<BadParameters> for PageError {
             "This request can't be used",
             format!("It can't be read: {}.", bad.description()),
         )
+    }
+}
+
+impl From<Doubled> for PageError {
+    fn from(Doubled(name): Doubled) -> Self {
+        Self::bad_request(format!("The parameter {name} was sent more than once."))
     }
 }
 

@@ -6,10 +6,13 @@
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use futures::StreamExt as _;
 use percent_encoding::percent_decode;
 
 /// The largest request body that any endpoint reads, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// How much of a larger body is read nevertheless.
+const MAX_DROPPED: usize = 1024 * 1024;
 /// More than any protocol message needs, and few enough to look through.
 const MAX_PARAMETERS: usize = 100;
 
@@ -87,6 +90,14 @@ impl Parameters {
             return Err(Doubled(name));
         }
         Ok(first.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty()))
+    }
+
+    /// The value of a parameter; empty where there is none.
+    ///
+    /// # Errors
+    /// When it was sent more than once.
+    pub fn only(&self, name: &'static str) -> Result<&str, Doubled> {
+        Ok(self.get(name)?.unwrap_or_default())
     }
 
     /// The first value of a parameter, doubled or not; empty where there is none.
@@ -170,22 +181,24 @@ async fn read(request: Request<Body>) -> Result<Parameters, BadParameters> {
     Parameters::parse(&body)
 }
 
-/// Reads a body up to the limit.
-pub(super) async fn read_body(body: Body) -> Result<axum::body::Bytes, BadParameters> {
-    use axum::body::HttpBody as _;
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(BadParameters::TooLarge);
-    }
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
-        let mut source: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(cause) = source {
-            if cause.to_string().contains("length limit exceeded") {
-                return BadParameters::TooLarge;
-            }
-            source = cause.source();
+/// Reads a body up to the limit. What goes beyond is read and dropped, within reason: a caller who is still sending
+/// when we hang up would not see our answer.
+pub(super) async fn read_body(body: Body) -> Result<Vec<u8>, BadParameters> {
+    let mut read = Vec::new();
+    let mut dropped = 0;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| BadParameters::Unreadable)?;
+        if dropped == 0 && read.len() + chunk.len() <= MAX_BODY {
+            read.extend_from_slice(&chunk);
+        } else {
+            dropped += chunk.len();
         }
-        BadParameters::Unreadable
-    })
+        if dropped > MAX_DROPPED {
+            break;
+        }
+    }
+    if dropped == 0 { Ok(read) } else { Err(BadParameters::TooLarge) }
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

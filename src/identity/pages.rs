@@ -104,7 +104,7 @@ pub async fn login(
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     let parameters = Parameters::parse(query.unwrap_or_default().as_bytes())?;
-    let next = safe_next(&app, parameters.first("next"));
+    let next = safe_next(&app, parameters.only("next")?);
     Ok(login_page(&app, &next, "", None, StatusCode::OK))
 }
 
@@ -117,11 +117,10 @@ pub async fn post_login(
     Form(form): Form,
 ) -> Result<Response, PageError> {
     let form = form?;
-    let next = safe_next(&app, form.first("next"));
-    let email = form.first("email");
+    let next = safe_next(&app, form.only("next")?);
+    let (email, password) = (form.only("email")?, form.only("password")?);
     let lifetime = Duration::from_secs(app.config.login.session_seconds);
-    let attempt =
-        LoginAttempt { email, password: form.first("password").into(), address, lifetime };
+    let attempt = LoginAttempt { email, password: password.into(), address, lifetime };
     match log_in(&app.db, &app.passwords, &app.limits, app.clock.now(), source, attempt).await? {
         Login::Done { session, .. } => {
             // A session that this browser had before, perhaps planted there, ends with the login.
@@ -205,7 +204,7 @@ pub async fn setup(
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     let parameters = Parameters::parse(query.unwrap_or_default().as_bytes())?;
-    let token = parameters.first("token");
+    let token = parameters.only("token")?;
     if !link_is_valid(&app.db, app.clock.now(), &token.into()).await? {
         return Err(bad_link());
     }
@@ -223,15 +222,10 @@ pub async fn post_setup(
     Form(form): Form,
 ) -> Result<Response, PageError> {
     let form = form?;
-    let (token, email, name) = (form.first("token"), form.first("email"), form.first("name"));
-    let organization = form.first("organization");
-    let wanted = SetUp {
-        email,
-        name,
-        organization,
-        password: &form.first("password").into(),
-        link: Some(&token.into()),
-    };
+    let (token, email, name) = (form.only("token")?, form.only("email")?, form.only("name")?);
+    let (organization, password) = (form.only("organization")?, form.only("password")?);
+    let wanted =
+        SetUp { email, name, organization, password: &password.into(), link: Some(&token.into()) };
     let now = app.clock.now();
     let user =
         match set_up(&app.db, &app.passwords, now, &source.by(Actor::Anonymous), wanted).await {

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use migration::{Migrator, MigratorTrait as _};
+use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use url::Url;
+
+use super::{make_private_directory, make_private_file};
 
 /// How many readers SQLite gets beside its one writer.
 const SQLITE_READERS: u32 = 4;
@@ -45,9 +48,10 @@ impl Db {
     async fn open_sqlite(url: &Url) -> Result<Self> {
         let file = sqlite_file(url);
         if let Some(directory) = file.parent() {
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("can't create the directory {}", directory.display()))?;
+            make_private_directory(directory)?;
         }
+        // SQLite would make it readable for everybody; what stands beside it gets the same mode.
+        make_private_file(&file)?;
         let connect = async |connections| {
             let mut options = options(url, connections);
             options.map_sqlx_sqlite_opts(|sqlite| {
@@ -134,6 +138,18 @@ impl Db {
         Ok(pending.len())
     }
 
+    /// Begins to hear what `notify` says on the channel. PostgreSQL only.
+    ///
+    /// # Errors
+    /// When there is no connection to be had, or on SQLite.
+    pub async fn listen(&self, channel: &str) -> Result<Listener> {
+        ensure!(self.is_postgres(), "SQLite has no notifications");
+        let pool = self.reader.get_postgres_connection_pool();
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(channel).await?;
+        Ok(Listener(listener))
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -149,6 +165,20 @@ impl Db {
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
         self.writer.close().await
+    }
+}
+
+/// Ears for one channel.
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// Waits until something was said.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub async fn hear(&mut self) -> Result<()> {
+        self.0.recv().await?;
+        Ok(())
     }
 }
 

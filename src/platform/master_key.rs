@@ -16,6 +16,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 
 use super::entropy::random_bytes;
+use super::make_private_directory;
 
 const NONCE_LENGTH: usize = 12;
 const TAG_LENGTH: usize = 16;
@@ -58,8 +59,7 @@ impl MasterKey {
 
     fn create(path: &Path) -> Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("can't create the directory {}", directory.display()))?;
+            make_private_directory(directory)?;
         }
         let text = SecretString::from(STANDARD.encode(random_bytes::<32>()));
         // Written whole beside its place and then linked there: a crash leaves no half key, and of two processes

@@ -2,11 +2,13 @@
 
 pub mod clock;
 pub mod db;
+mod directory;
 pub mod entropy;
 mod field_error;
 pub mod master_key;
 pub mod password;
 pub mod telemetry;
 
+pub(crate) use directory::{make_private_directory, make_private_file};
 pub(crate) use field_error::checked_name;
 pub use field_error::{FieldError, Refused};

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use portcullis_verifier::revocation::Entry;
 use sea_orm::DbErr;
-use sea_orm::sqlx::postgres::PgListener;
 use tokio::sync::{Notify, oneshot};
 
 use super::{CatchUpRequests, Revocations, store};
@@ -91,11 +90,8 @@ async fn read_new(
 /// Passes PostgreSQL's notifications on; never returns. On SQLite there are none.
 async fn listen(db: Db, woken: Arc<Notify>) {
     while db.is_postgres() {
-        let pool = db.reader().get_postgres_connection_pool();
-        if let Ok(mut listener) = PgListener::connect_with(pool).await
-            && listener.listen(store::CHANNEL).await.is_ok()
-        {
-            while listener.recv().await.is_ok() {
+        if let Ok(mut listener) = db.listen(store::CHANNEL).await {
+            while listener.hear().await.is_ok() {
                 woken.notify_one();
             }
         }

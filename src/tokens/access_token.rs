@@ -6,6 +6,7 @@ use portcullis_verifier::{AccessTokenClaims, Expected, KeySet, verify_access_tok
 use crate::revocation::Revocations;
 
 /// What a presented access token turned out to be.
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment, one at a time")]
 pub enum Presented {
     /// Ours, unexpired, not revoked.
     Alive(AccessTokenClaims),

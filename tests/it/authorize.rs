@@ -36,7 +36,7 @@ fn assert_cannot_be_framed_or_scripted(answer: &Answer) {
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(answer.header("x-frame-options"), "DENY");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
-    assert_eq!(answer.header("referrer-policy"), "no-referrer");
+    assert_eq!(answer.header("referrer-policy"), "same-origin");
     assert_eq!(answer.header("cache-control"), "no-store");
 }
 

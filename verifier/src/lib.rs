@@ -38,7 +38,6 @@
 //! authorization server issues what it issues with these same parts.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on may panic"))]
 
 #[cfg(feature = "axum")]
 pub mod axum;

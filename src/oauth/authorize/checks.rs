@@ -9,7 +9,7 @@ use super::super::{ErrorCode, OAuthError};
 use super::response::KnownClient;
 use crate::app::App;
 use crate::clients::{GrantType, matches_redirect_uri, requested};
-use crate::http::{Doubled, PageError, Parameters};
+use crate::http::{PageError, Parameters};
 use crate::resource_servers::ResourceServer;
 use crate::revocation::Subject;
 
@@ -40,32 +40,24 @@ pub(super) async fn client_and_redirect_uri(
     app: &App,
     parameters: &Parameters,
 ) -> Result<KnownClient, PageError> {
-    let doubled = |Doubled(name)| {
-        PageError::bad_request(format!("The parameter {name} was sent more than once."))
-    };
     let unknown = || {
         PageError::bad_request(
             "The application is not known here. Its client_id is missing or wrong.",
         )
     };
-    let id = parameters
-        .get("client_id")
-        .map_err(doubled)?
-        .and_then(|id| id.parse().ok())
-        .ok_or_else(unknown)?;
+    let id = parameters.get("client_id")?.and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
     let client = app.clients.find(&app.db, id).await?.ok_or_else(unknown)?;
     if client.is_revoked || app.revocations.contains(Subject::Client(id)) {
         return Err(unknown());
     }
-    let redirect_uri =
-        match (parameters.get("redirect_uri").map_err(doubled)?, client.redirect_uris.as_slice()) {
-            (Some(requested), registered) => registered
-                .iter()
-                .any(|it| matches_redirect_uri(it, requested))
-                .then(|| requested.to_owned()),
-            (None, [only]) => Some(only.clone()),
-            (None, _) => None,
-        };
+    let redirect_uri = match (parameters.get("redirect_uri")?, client.redirect_uris.as_slice()) {
+        (Some(requested), registered) => registered
+            .iter()
+            .any(|it| matches_redirect_uri(it, requested))
+            .then(|| requested.to_owned()),
+        (None, [only]) => Some(only.clone()),
+        (None, _) => None,
+    };
     let redirect_uri = redirect_uri.ok_or_else(|| {
         PageError::bad_request(
             "The application asked for an answer at an address that is not registered for it. Its redirect_uri must \

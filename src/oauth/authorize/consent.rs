@@ -163,7 +163,9 @@ pub async fn post(
     Form(form): Form,
 ) -> Result<Response, PageError> {
     let form = form?;
-    let parameters = Parameters::parse(form.first("request").as_bytes())?;
+    let (asked, organization) = (form.only("request")?, form.only("organization")?);
+    let decision = form.only("decision")?;
+    let parameters = Parameters::parse(asked.as_bytes())?;
     let client = checks::client_and_redirect_uri(&app, &parameters).await?;
     let request = match checks::request(&app, &client, &parameters).await {
         Ok(request) => request,
@@ -172,7 +174,7 @@ pub async fn post(
     let Some(session) = current_session(&app, &cookies).await? else {
         return Ok(super::to_login(&app, &client, &parameters));
     };
-    match form.first("decision") {
+    match decision {
         "allow" => {}
         "deny" => {
             return Ok(
@@ -181,9 +183,9 @@ pub async fn post(
         }
         _ => return Err(PageError::bad_request("Please choose to allow or to deny.")),
     }
-    let organization = form.first("organization").parse();
-    let organization =
-        organization.map_err(|_| PageError::bad_request("Please choose an organization."))?;
+    let organization = organization
+        .parse()
+        .map_err(|_| PageError::bad_request("Please choose an organization."))?;
     match allow(&app, &request, &session, source, organization).await {
         Ok(code) => Ok(client.answer(&app, &code)),
         Err(error) => Ok(client.refuse(&app, error)),

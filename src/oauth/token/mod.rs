@@ -17,6 +17,19 @@ use crate::audit::Actor;
 use crate::clients::{GrantType, RequestRefused};
 use crate::http::{Form, Source};
 
+/// All that may be asked here. None of it may come twice, whether this grant type reads it or not (§3.2).
+const PARAMETERS: [&str; 9] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_verifier",
+    "redirect_uri",
+    "refresh_token",
+    "scope",
+    "resource",
+];
+
 /// `POST /oauth/token`, RFC 6749 §3.2
 pub async fn post(
     State(app): State<App>,
@@ -26,6 +39,9 @@ pub async fn post(
 ) -> Result<Response, OAuthError> {
     // 1. What is asked for, in a form that can be read?
     let parameters = parameters?;
+    for name in PARAMETERS {
+        parameters.get(name)?;
+    }
     let grant_type =
         parameters.get("grant_type")?.ok_or_else(|| OAuthError::missing("grant_type"))?;
     // 2. Who is the client?

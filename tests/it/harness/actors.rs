@@ -1,6 +1,7 @@
 //! Who acts: a person with a browser, an application with its credentials.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,8 +13,12 @@ use url::Url;
 
 use super::server::Server;
 
+/// A client without memory: no cookies, and no connection that outlives the runtime of the test that made it.
 pub fn http() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
+    static HTTP: LazyLock<Client> = LazyLock::new(|| {
+        Client::builder().redirect(Policy::none()).pool_max_idle_per_host(0).build().unwrap()
+    });
+    HTTP.clone()
 }
 
 /// What came back.
