@@ -17,6 +17,7 @@ pub struct BasicCredentials {
 ///
 /// # Errors
 /// When the scheme is Basic and the rest can't be read.
+#[expect(clippy::result_unit_err, reason = "the caller is told nothing but that it is unreadable")]
 pub fn basic_credentials(headers: &HeaderMap) -> Result<Option<BasicCredentials>, ()> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };

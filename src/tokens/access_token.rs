@@ -6,6 +6,10 @@ use portcullis_verifier::{AccessTokenClaims, Expected, KeySet, verify_access_tok
 use crate::revocation::Revocations;
 
 /// What a presented access token turned out to be.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart where it is made; a box would be one more allocation"
+)]
 pub enum Presented {
     /// Ours, unexpired, not revoked.
     Alive(AccessTokenClaims),
