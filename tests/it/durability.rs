@@ -74,8 +74,8 @@ struct Open<'a> {
 
 impl<'a> Open<'a> {
     /// Kills the server on the spot and starts it anew.
-    async fn is_killed_and_restarted(self) -> Open<'a> {
-        self.process.is_killed();
+    async fn killed_and_restarted(self) -> Open<'a> {
+        self.process.killed();
         self.company.opens().await
     }
 
@@ -153,12 +153,12 @@ async fn what_was_promised_is_there_after_a_kill(
     let (code, jwks) = (open.code().await, open.jwks().await);
     let tokens = open.app.redeems(&code).await;
     assert_eq!(tokens.status, StatusCode::OK, "{tokens:?}");
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert_eq!(open.jwks().await, jwks);
     assert!(open.is_active(tokens.member("access_token")).await);
     assert_eq!(open.app.redeems(&code).await.refusal(), "400 invalid_grant");
     // What the replay left behind stays, too.
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert!(!open.is_active(tokens.member("access_token")).await);
     let refused = open.app.refreshes(tokens.member("refresh_token")).await;
     assert_eq!(refused.refusal(), "400 invalid_grant");
@@ -167,34 +167,34 @@ async fn what_was_promised_is_there_after_a_kill(
     let first = open.tokens().await;
     let second = open.app.refreshes(first.member("refresh_token")).await;
     assert_eq!(second.status, StatusCode::OK, "{second:?}");
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     let third = open.app.refreshes(second.member("refresh_token")).await;
     assert_eq!(third.status, StatusCode::OK, "{third:?}");
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     let replayed = open.app.refreshes(first.member("refresh_token")).await;
     assert_eq!(replayed.refusal(), "400 invalid_grant");
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert!(!open.is_active(third.member("access_token")).await);
 
     // What was revoked stays revoked: a grant, and an access token alone.
     let (gone, kept) = (open.tokens().await, open.tokens().await);
     assert_eq!(open.app.revokes(gone.member("refresh_token")).await.status, StatusCode::OK);
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert!(!open.is_active(gone.member("access_token")).await);
     let refused = open.app.refreshes(gone.member("refresh_token")).await;
     assert_eq!(refused.refusal(), "400 invalid_grant");
     assert_eq!(open.app.revokes(kept.member("access_token")).await.status, StatusCode::OK);
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert!(!open.is_active(kept.member("access_token")).await);
     let next = open.app.refreshes(kept.member("refresh_token")).await;
     assert!(open.is_active(next.member("access_token")).await);
 
     // A key exists once it was shown, and no longer once it was revoked.
     let (id, secret) = open.administrator().makes_a_key().await.unwrap();
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert!(open.is_active(&secret).await);
     assert!(open.administrator().revokes(&id).await);
-    let open = open.is_killed_and_restarted().await;
+    let open = open.killed_and_restarted().await;
     assert!(!open.is_active(&secret).await);
 }
 
@@ -239,7 +239,7 @@ async fn what_was_promised_under_load_is_there_after_a_kill(
             })
             .collect();
         eventually(async || told.lock().unwrap().len() >= round * ENOUGH).await;
-        open = open.is_killed_and_restarted().await;
+        open = open.killed_and_restarted().await;
         for script in scripts {
             script.await.unwrap();
         }

@@ -106,7 +106,7 @@ pub struct Process {
 
 impl Process {
     /// `kill -9`: not another instruction is run.
-    pub fn is_killed(mut self) {
+    pub fn killed(mut self) {
         self.end();
     }
 
