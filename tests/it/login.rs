@@ -1,5 +1,6 @@
 //! Setup, login and logout: who gets a session, who doesn't, and what a flood of guesses does to the others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -13,6 +14,8 @@ use crate::harness::world::PASSWORD;
 use crate::harness::{Answer, Database, Person, Redirected, Server, World};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// Several times what may wait for a core.
+const FLOOD: u32 = 300;
 
 async fn setup_link(server: &Server) -> String {
     let link = make_setup_link(&server.app.db, server.app.clock.now()).await.unwrap();
@@ -439,32 +442,32 @@ async fn a_flood_of_guesses_is_turned_away_and_the_rest_goes_on(
     let world = World::around(server).await;
     let ada = &world.owner;
     // Each guess from an address and at an account of its own, so that only the hashing is short.
-    let guesses = (0..400_u32).map(|n| async move {
+    let guesses = (0..FLOOD).map(|n| async move {
         let (email, address) =
             (format!("u{n}@example.com"), format!("10.0.{}.{}", n / 256, n % 256));
         let form = [("email", email.as_str()), ("password", "a wrong password")];
         ada.posts_with("/login", &form, &[("x-forwarded-for", &address)]).await
     });
+    let is_over = AtomicBool::new(false);
     let flood = async {
         let answers = join_all(guesses).await;
-        (answers, Instant::now())
+        is_over.store(true, Ordering::SeqCst);
+        answers
     };
     let others = async {
-        let mut slowest = Duration::ZERO;
-        for _ in 0..20 {
-            let asked = Instant::now();
-            let answer = ada.gets("/oauth/jwks").await;
-            assert_eq!(answer.status, StatusCode::OK);
-            slowest = slowest.max(asked.elapsed());
+        let (mut asked, mut slowest) = (0, Duration::ZERO);
+        while !is_over.load(Ordering::SeqCst) {
+            let before = Instant::now();
+            assert_eq!(ada.gets("/oauth/jwks").await.status, StatusCode::OK);
+            (asked, slowest) = (asked + 1, slowest.max(before.elapsed()));
         }
-        (slowest, Instant::now())
+        (asked, slowest)
     };
-    let ((answers, flood_over), (slowest, others_over)) = tokio::join!(flood, others);
-    assert!(others_over < flood_over, "the keys were asked for while the flood lasted");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let (answers, (asked, slowest)) = tokio::join!(flood, others);
+    assert!(asked >= 5 && slowest < Duration::from_secs(2), "{asked} answers, {slowest:?}");
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     let (wrong, busy) = (count(StatusCode::UNAUTHORIZED), count(StatusCode::SERVICE_UNAVAILABLE));
-    assert_eq!(wrong + busy, 400);
+    assert_eq!(wrong + busy, answers.len());
     assert!(wrong > 0 && busy > 0, "{wrong} were answered, {busy} turned away");
     for answer in answers.iter().filter(|it| it.status == StatusCode::SERVICE_UNAVAILABLE) {
         assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
