@@ -21,7 +21,7 @@ pub async fn get(State(app): State<App>, headers: HeaderMap) -> Response {
     let is_known = known
         .split(',')
         .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == &*jwks.etag);
+        .any(|tag| tag == "*" || tag == &*jwks.etag);
     if is_known {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
