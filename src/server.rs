@@ -25,7 +25,7 @@ use tower_http::trace::TraceLayer;
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
 use crate::revocation::CatchUpRequests;
-use crate::{api_keys, clients, health, identity, janitor, oauth, resource_servers, revocation};
+use crate::{api_keys, clients, health, identity, janitor, oauth, revocation};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,8 +54,6 @@ pub async fn serve(
             .await;
         })
     };
-    let now = app.clock.now();
-    resource_servers::adopt_management_api(&app.db, now, &app.config.issuer).await?;
     // Nothing is answered before everything that was ever revoked is known.
     app.revocations.catch_up().await;
     let janitor = tokio::spawn(janitor::run(app.clone()));

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Failure;
 use super::context::Context;
-use crate::platform::db::Db;
+use crate::platform::db::{Db, all_migrations, sqlite_file};
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  portcullis migrate --check || echo 'an upgrade is due'")]
@@ -17,9 +17,15 @@ pub(super) struct Migrate {
 impl Migrate {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let config = context.config()?;
-        let db = Db::open(&config.database_url).await?;
+        let url = &config.database_url;
         if self.check {
-            return match db.pending_migrations().await? {
+            // Opening a file that is not there would make it.
+            let is_missing = url.scheme() == "sqlite" && !sqlite_file(url).exists();
+            let pending = match is_missing {
+                true => all_migrations(),
+                false => Db::open(url).await?.pending_migrations().await?,
+            };
+            return match pending {
                 0 => {
                     println!("The database is up to date.");
                     Ok(())
@@ -27,6 +33,7 @@ impl Migrate {
                 pending => Err(Failure::Failed(format!("{pending} migration(s) have not run yet"))),
             };
         }
+        let db = Db::open(url).await?;
         match db.migrate().await? {
             0 => println!("The database was up to date."),
             count => println!("{count} migration(s) ran; the database is up to date."),

@@ -192,7 +192,7 @@ fn tell(app: &App, example: &Example, program: &str) {
 4. Get a token for a person, in a browser:
    {program} token --client {public} --scope read:tenants
 
-5. Revoke the key; the call of step 2 gets a 401 from then on:
+5. Revoke the key; the call of step 2 gets a 401 within a second:
    {program} api-keys revoke {key_id}"#,
         credential = example.credential.expose_secret(),
     );

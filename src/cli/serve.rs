@@ -13,7 +13,7 @@ use crate::config::BadConfig;
 use crate::identity;
 use crate::platform::clock::Clock;
 use crate::platform::telemetry;
-use crate::server;
+use crate::{resource_servers, server};
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let mut settings = context.settings()?;
@@ -29,6 +29,8 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     // With port 0 the system has chosen one, and the issuer follows from it.
     settings.listen = listener.local_addr()?.to_string();
     let (app, requests) = App::open(settings.check()?, Clock::System).await?;
+    // A command may have been run under another issuer; a server knows who it is.
+    resource_servers::adopt_management_api(&app.db, app.clock.now(), &app.config.issuer).await?;
     announce(&app, &context.program()).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {

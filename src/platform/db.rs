@@ -182,6 +182,12 @@ impl Listener {
     }
 }
 
+/// How many migrations this program knows.
+#[must_use]
+pub fn all_migrations() -> usize {
+    Migrator::migrations().len()
+}
+
 /// Wakes whoever listens on the channel, when the transaction commits. PostgreSQL only; on SQLite nothing happens.
 ///
 /// # Errors

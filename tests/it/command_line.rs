@@ -692,3 +692,28 @@ async fn shells_get_their_completions() {
     let outcome = here.pastes(&format!("{BINARY} completions bash | head -1"));
     assert_eq!(outcome.stderr, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_without_the_servers_flags_leaves_its_audience_alone() {
+    let mut here = Installation::empty().await;
+    here.is_set_up();
+    let audience = |here: &Installation| {
+        let text = here.succeeds(&["resource-servers", "list", "--json"]);
+        let all: Value = serde_json::from_str(&text).unwrap();
+        all[0]["audience"].as_str().unwrap().to_owned()
+    };
+    here.set("PORTCULLIS_ISSUER", "https://auth.example.com");
+    here.starts();
+    here.unset("PORTCULLIS_ISSUER");
+    assert_eq!(audience(&here), "https://auth.example.com");
+    here.starts();
+    assert_eq!(audience(&here), here.issuer(), "a server knows best who it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_for_migrations_makes_no_database() {
+    let here = Installation::empty().await;
+    let sentence = here.runs(&["migrate", "--check"]).sentence(1);
+    assert!(sentence.contains("have not run yet"), "{sentence}");
+    assert!(!here.directory().join("data").exists());
+}

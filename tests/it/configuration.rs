@@ -264,9 +264,10 @@ async fn an_address_in_use_is_a_wrong_setting_and_nothing_is_made() {
 async fn a_database_that_can_not_be_opened_is_one_sentence() {
     let here = bare().await;
     here.writes("nonsense.db", &"this is no database ".repeat(100));
-    let sentence = here.runs(&["serve", "--database-url", "sqlite:nonsense.db"]).sentence(1);
+    let sentence =
+        here.runs(&["users", "list", "--database-url", "sqlite:nonsense.db"]).sentence(1);
     assert!(sentence.contains("nonsense.db"), "{sentence}");
-    let sentence = here.runs(&["serve", "--database-url", "sqlite:."]).sentence(1);
+    let sentence = here.runs(&["users", "list", "--database-url", "sqlite:."]).sentence(1);
     assert!(sentence.contains("can't open ."), "{sentence}");
     let sentence = here.runs(&["users", "list", "--data-dir", "nonsense.db"]).sentence(1);
     assert!(sentence.contains("nonsense.db"), "{sentence}");
