@@ -44,16 +44,11 @@ impl RefreshTokens {
         format!("{}{}", self.prefix, base62::encode_blocks(&bytes)).into()
     }
 
-    /// Whether the text has the form of a refresh token, genuine or not.
-    #[must_use]
-    pub fn has_form(&self, text: &str) -> bool {
-        text.starts_with(&self.prefix)
-    }
-
-    /// What the token says, if we made it.
+    /// What the token says, if we made it: under today's brand or an earlier one.
     #[must_use]
     pub fn decode(&self, text: &str) -> Option<RefreshToken> {
-        let bytes = base62::decode_blocks(text.strip_prefix(&self.prefix)?, LENGTH)?;
+        let (kind, body) = text.rsplit_once('_')?;
+        let bytes = base62::decode_blocks(body, LENGTH).filter(|_| kind.ends_with("_rt"))?;
         let (said, tag) = bytes.split_at_checked(GRANT + GENERATION)?;
         hmac::verify(&self.key, said, tag).ok()?;
         let (grant, generation) = said.split_at_checked(GRANT)?;
@@ -83,7 +78,10 @@ mod tests {
         assert!(text.starts_with("pc_rt_") && text.len() == 6 + 77, "{text}");
         assert_eq!(tokens(b"key").decode(text), Some(token));
         assert_eq!(tokens(b"another key").decode(text), None);
-        for at in 0..text.len() {
+        let rebranded = text.replace("pc_rt_", "op365_sk_rt_");
+        assert_eq!(tokens(b"key").decode(&rebranded), Some(token), "of an earlier brand");
+        assert_eq!(tokens(b"key").decode(&text.replace("_rt_", "_cs_")), None);
+        for at in 6..text.len() {
             let mut changed = text.as_bytes().to_vec();
             changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
             assert_eq!(
