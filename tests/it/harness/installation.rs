@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use super::services::{Database, OwnDatabase};
 
@@ -101,7 +102,7 @@ impl Installation {
 
     /// Runs the program to its end.
     pub fn runs(&self, arguments: &[&str]) -> Outcome {
-        Outcome::of(self.command(arguments))
+        Outcome::of(spawn(self.command(arguments)))
     }
 
     /// Runs the program to its end, and fails where it fails.
@@ -116,12 +117,12 @@ impl Installation {
         let mut child = command.spawn().unwrap();
         // A program that refuses before it reads closes the pipe; that is its right.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        Outcome::from(child.wait_with_output().unwrap())
+        Outcome::of(child)
     }
 
     /// Pastes a line into a shell.
     pub fn pastes(&self, line: &str) -> Outcome {
-        Outcome::of(self.shell(line))
+        Outcome::of(spawn(self.shell(line)))
     }
 
     /// A shell that runs a pasted line.
@@ -155,6 +156,10 @@ impl Installation {
     }
 }
 
+fn spawn(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 /// All of 127.0.0.0/8 is this machine: an address and port that only this process and test come to.
 fn own_address() -> String {
     static COUNT: AtomicU16 = AtomicU16::new(0);
@@ -166,8 +171,16 @@ fn own_address() -> String {
 }
 
 impl Outcome {
-    fn of(mut command: Command) -> Self {
-        Self::from(command.output().unwrap())
+    /// Waits for the end; what does not end by itself within a minute is ended, and has failed.
+    fn of(child: Child) -> Self {
+        let id = child.id().to_string();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = receiver.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| {
+            Command::new("kill").args(["-KILL", &id]).status().unwrap();
+            receiver.recv().unwrap()
+        });
+        Self::from(output.unwrap())
     }
 
     #[track_caller]
