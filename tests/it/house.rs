@@ -244,9 +244,7 @@ fn the_crates_below_know_nothing_of_those_above() {
 
 #[test]
 fn every_path_that_the_map_names_exists() {
-    let Ok(text) = std::fs::read_to_string(Path::new(ROOT).join("docs/architecture.md")) else {
-        return;
-    };
+    let text = std::fs::read_to_string(Path::new(ROOT).join("docs/architecture.md")).unwrap();
     let is_path = |text: &&str| {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
         let ends = [".rs", ".html", ".css", ".md", ".toml", "/"];
