@@ -4,6 +4,7 @@
 use aws_lc_rs::hmac;
 use entity::GrantId;
 use portcullis_verifier::base62;
+use portcullis_verifier::key::Prefix;
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -48,7 +49,8 @@ impl RefreshTokens {
     #[must_use]
     pub fn decode(&self, text: &str) -> Option<RefreshToken> {
         let (kind, body) = text.rsplit_once('_')?;
-        let bytes = base62::decode_blocks(body, LENGTH).filter(|_| kind.ends_with("_rt"))?;
+        let is_kind = kind.ends_with("_rt") && kind.parse::<Prefix>().is_ok();
+        let bytes = base62::decode_blocks(body, LENGTH).filter(|_| is_kind)?;
         let (said, tag) = bytes.split_at_checked(GRANT + GENERATION)?;
         hmac::verify(&self.key, said, tag).ok()?;
         let (grant, generation) = said.split_at_checked(GRANT)?;
@@ -81,6 +83,7 @@ mod tests {
         let rebranded = text.replace("pc_rt_", "op365_sk_rt_");
         assert_eq!(tokens(b"key").decode(&rebranded), Some(token), "of an earlier brand");
         assert_eq!(tokens(b"key").decode(&text.replace("_rt_", "_cs_")), None);
+        assert_eq!(tokens(b"key").decode(&format!(" {text}")), None);
         for at in 6..text.len() {
             let mut changed = text.as_bytes().to_vec();
             changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
