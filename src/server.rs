@@ -11,7 +11,6 @@ use axum::middleware::{map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
-use portcullis_verifier::revocation::Entry;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -49,7 +48,7 @@ pub async fn serve(
             let (db, clock, revocations) =
                 (app.db.clone(), app.clock.clone(), app.revocations.clone());
             revocation::follow(db, clock, revocations, requests, |entry| {
-                forget_stale_copies(&app, entry)
+                Box::pin(forget_stale_copies(app.clone(), entry.subject.clone()))
             })
             .await;
         })
@@ -88,20 +87,18 @@ pub async fn serve(
 }
 
 /// Drops what memory knows of the subject of an entry, before anyone is told that the entry is in force.
-fn forget_stale_copies(app: &App, entry: &Entry) {
-    match entry.subject.split_once('_').map(|(prefix, _)| prefix) {
+async fn forget_stale_copies(app: App, subject: String) {
+    match subject.split_once('_').map(|(prefix, _)| prefix) {
         Some("app") => app.clients.invalidate(),
         Some("api") => app.resource_servers.invalidate(),
         Some("sig") => {
-            let app = app.clone();
-            tokio::spawn(async move {
-                if let Err(error) = app.signer.reload(&app.db).await {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "the signing keys can't be read anew"
-                    );
-                }
-            });
+            // The janitor comes by once more, in case this fails.
+            if let Err(error) = app.signer.reload(&app.db).await {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the signing keys can't be read anew"
+                );
+            }
         }
         _ => {}
     }

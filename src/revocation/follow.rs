@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use portcullis_verifier::revocation::Entry;
 use sea_orm::DbErr;
 use tokio::sync::{Notify, oneshot};
@@ -27,7 +28,7 @@ pub async fn follow(
     clock: Clock,
     revocations: Arc<Revocations>,
     mut requests: CatchUpRequests,
-    mut on_entry: impl FnMut(&Entry),
+    mut on_entry: impl FnMut(&Entry) -> BoxFuture<'static, ()>,
 ) {
     let woken = Arc::new(Notify::new());
     let listener = listen(db.clone(), woken.clone());
@@ -72,13 +73,13 @@ pub async fn follow(
 async fn read_new(
     db: &Db,
     revocations: &Revocations,
-    on_entry: &mut impl FnMut(&Entry),
+    on_entry: &mut impl FnMut(&Entry) -> BoxFuture<'static, ()>,
 ) -> Result<(), DbErr> {
     loop {
         let entries = store::list_after(db.reader(), revocations.applied(), BATCH).await?;
         let is_last = (entries.len() as u64) < BATCH;
         for entry in entries {
-            on_entry(&entry);
+            on_entry(&entry).await;
             revocations.apply(entry);
         }
         if is_last {
