@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -54,7 +54,10 @@ pub async fn serve(
         })
     };
     // Nothing is answered before everything that was ever revoked is known.
-    app.revocations.catch_up().await;
+    if !app.revocations.is_caught_up().await {
+        follower.abort();
+        bail!("the revocation log can't be read");
+    }
     let janitor = tokio::spawn(janitor::run(app.clone()));
     let stopping = app.stopping.clone();
     let drained = {

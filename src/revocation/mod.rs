@@ -107,12 +107,17 @@ impl Revocations {
     /// Called after a commit and before the answer, so that whoever was told "revoked" finds it so. If the database
     /// stays away for five seconds it returns all the same: the change is durable and will be applied.
     pub async fn catch_up(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.requests.send(done).await.is_ok()
-            && tokio::time::timeout(Duration::from_secs(5), wait).await.is_err()
-        {
+        if !self.is_caught_up().await {
             tracing::warn!("the revocation log could not be read within five seconds");
         }
+    }
+
+    /// Waits up to five seconds until everything that was committed before the call is in force in this process, and
+    /// says whether it is.
+    pub async fn is_caught_up(&self) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.requests.send(done).await.is_ok()
+            && matches!(tokio::time::timeout(Duration::from_secs(5), wait).await, Ok(Ok(())))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
