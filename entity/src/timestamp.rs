@@ -20,12 +20,6 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// From whole seconds since the epoch.
-    #[must_use]
-    pub fn from_unix_seconds(seconds: i64) -> Self {
-        Self(seconds.saturating_mul(1000))
-    }
-
     /// How long from `earlier` to here; zero when it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::audit::{Actor, By};
 use crate::http::{Problem, Source};
 use crate::resource_servers::{READ_API_KEYS, WRITE_API_KEYS};
-use crate::tokens::{Presented, inspect};
+use crate::tokens::inspect;
 
 /// A row of the permission table: what an endpoint asks of its caller.
 pub trait Permission: Send + Sync + 'static {
@@ -94,13 +94,11 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Probl
             app.clock.now(),
             credential,
         ) {
-            Presented::Alive(claims) if claims.aud.contains(&app.config.issuer) => {
+            Some(claims) if claims.aud.contains(&app.config.issuer) => {
                 Ok(Principal::from_claims(claims))
             }
-            Presented::Alive(_) => {
-                Err(refuse(Rejection::InvalidToken(InvalidToken::WrongAudience)))
-            }
-            Presented::Dead | Presented::Unknown => Err(not_accepted()),
+            Some(_) => Err(refuse(Rejection::InvalidToken(InvalidToken::WrongAudience))),
+            None => Err(not_accepted()),
         };
     }
     let verified = api_keys::verify(&app.db, app.clock.now(), credential).await?;

@@ -106,14 +106,6 @@ impl Parameters {
         self.0.iter().find(|(candidate, _)| candidate == name).map_or("", |(_, value)| value)
     }
 
-    /// Every value of a parameter, as checkboxes send them.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_str())
-    }
-
     /// The same, but that a parameter which is a list of words lacks one of them.
     #[must_use]
     pub fn without_word(&self, name: &str, word: &str) -> Self {

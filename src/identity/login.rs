@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use entity::{Timestamp, UserId};
+use entity::Timestamp;
 use secrecy::SecretString;
 
 use super::session::{SessionToken, begin_session};
@@ -13,10 +13,7 @@ use crate::rate_limit::RateLimits;
 
 /// What came of an attempt to log in.
 pub enum Login {
-    Done {
-        user: UserId,
-        session: SessionToken,
-    },
+    Done(SessionToken),
     /// Unknown account, wrong password or suspended: whoever asks is not told which.
     Refused,
     /// Too many attempts; how long to wait.
@@ -63,7 +60,7 @@ pub async fn log_in(
             let by = source.by(Actor::User(found.user));
             audit::record(&tx, now, &by, Event::new("user.logged_in", found.user)).await?;
             tx.commit().await?;
-            Ok(Login::Done { user: found.user, session })
+            Ok(Login::Done(session))
         }
         found => {
             let by: By = source.by(Actor::Anonymous);

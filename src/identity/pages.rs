@@ -122,7 +122,7 @@ pub async fn post_login(
     let lifetime = Duration::from_secs(app.config.login.session_seconds);
     let attempt = LoginAttempt { email, password: password.into(), address, lifetime };
     match log_in(&app.db, &app.passwords, &app.limits, app.clock.now(), source, attempt).await? {
-        Login::Done { session, .. } => {
+        Login::Done(session) => {
             // A session that this browser had before, perhaps planted there, ends with the login.
             if let Some(before) = cookies.get(cookie_name(&app)) {
                 end_session(&app.db, &SessionToken::from_cookie(before.value())).await?;

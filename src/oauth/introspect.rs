@@ -21,7 +21,7 @@ use crate::clients::{self, Client};
 use crate::grants;
 use crate::http::{Form, Parameters};
 use crate::resource_servers::{self, ResourceServer};
-use crate::tokens::{Presented, inspect};
+use crate::tokens::inspect;
 
 /// Who asks.
 enum Asker {
@@ -110,8 +110,7 @@ async fn resource_server(
 /// An access token of ours that lives and concerns the asker, by audience and client id.
 fn access_token(app: &App, token: &str, concerns: impl Fn(&str, &str) -> bool) -> Option<Value> {
     let keys = app.signer.public_keys();
-    let presented = inspect(&keys, &app.config.issuer, &app.revocations, app.clock.now(), token);
-    let Presented::Alive(claims) = presented else { return None };
+    let claims = inspect(&keys, &app.config.issuer, &app.revocations, app.clock.now(), token)?;
     if !claims.aud.iter().any(|audience| concerns(audience, &claims.client_id)) {
         return None;
     }

@@ -11,7 +11,7 @@ use crate::audit::Actor;
 use crate::clients::Client;
 use crate::grants;
 use crate::http::{Form, Source};
-use crate::tokens::{Presented, inspect, revoke_access_token};
+use crate::tokens::{inspect, revoke_access_token};
 
 /// `POST /oauth/revoke`, RFC 7009 §2. A refresh token takes its grant along; an access token goes alone.
 ///
@@ -51,7 +51,7 @@ async fn end_access_token(
     let now = app.clock.now();
     let keys = app.signer.public_keys();
     match inspect(&keys, &app.config.issuer, &app.revocations, now, token) {
-        Presented::Alive(claims) if claims.client_id == client.id.to_string() => {
+        Some(claims) if claims.client_id == client.id.to_string() => {
             revoke_access_token(&app.db, now, by, &claims).await?;
             Ok(true)
         }

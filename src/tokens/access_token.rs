@@ -1,36 +1,19 @@
-use std::sync::Arc;
-
 use entity::Timestamp;
 use portcullis_verifier::{AccessTokenClaims, Expected, KeySet, verify_access_token};
 
 use crate::revocation::Revocations;
 
-/// What a presented access token turned out to be.
-#[expect(clippy::large_enum_variant, reason = "it lives for a moment, one at a time")]
-pub enum Presented {
-    /// Ours, unexpired, not revoked.
-    Alive(AccessTokenClaims),
-    /// Ours once.
-    Dead,
-    /// Not ours, or damaged.
-    Unknown,
-}
-
-/// Reads an access token: signature, issuer, time, and whether it or anything that it descends from was revoked.
-/// No database is asked.
+/// Reads an access token that is ours, unexpired and not revoked, nor anything that it descends from: none for every
+/// other. No database is asked.
 #[must_use]
 pub fn inspect(
-    keys: &Arc<KeySet>,
+    keys: &KeySet,
     issuer: &str,
     revocations: &Revocations,
     now: Timestamp,
     token: &str,
-) -> Presented {
+) -> Option<AccessTokenClaims> {
     let expected = Expected { issuer, audience: None, leeway_seconds: 0 };
-    match verify_access_token(token, keys, &expected, now.unix_seconds()) {
-        Ok(claims) if revocations.is_revoked(&claims) => Presented::Dead,
-        Ok(claims) => Presented::Alive(claims),
-        Err(portcullis_verifier::TokenError::Expired) => Presented::Dead,
-        Err(_) => Presented::Unknown,
-    }
+    let claims = verify_access_token(token, keys, &expected, now.unix_seconds()).ok()?;
+    (!revocations.is_revoked(&claims)).then_some(claims)
 }

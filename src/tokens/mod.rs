@@ -10,7 +10,7 @@ mod refresh;
 mod refresh_token;
 mod revoke_access_token;
 
-pub use access_token::{Presented, inspect};
+pub use access_token::inspect;
 pub use issue::{Authority, TokenResponse, issue};
 pub use lifetimes::TokenSettings;
 pub(crate) use refresh::within_role;
