@@ -4,8 +4,10 @@ use futures::future::join_all;
 use portcullis::app::App;
 use portcullis::config::Settings;
 use portcullis::platform::clock::Clock;
-use portcullis::{resource_servers, signing};
+use portcullis::{resource_servers, server, signing};
 use rstest::rstest;
+use sea_orm::ConnectionTrait as _;
+use tokio::net::TcpListener;
 
 use crate::harness::Database;
 
@@ -42,4 +44,23 @@ async fn several_processes_may_start_at_once_on_an_empty_database(
             "one key signs in all of them"
         );
     }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_not_read_the_revocation_log_answers_nobody(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(own) = database.create().await else { return };
+    let settings = Settings {
+        data_dir: own.directory.path().to_path_buf(),
+        database_url: own.url.clone(),
+        ..Settings::default()
+    };
+    let (app, requests) = App::open(settings.check().unwrap(), Clock::System).await.unwrap();
+    let broken = "ALTER TABLE revocations RENAME TO elsewhere";
+    app.db.writer().execute_unprepared(broken).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let end = server::serve(app, requests, listener, std::future::pending()).await;
+    assert!(end.is_err_and(|error| error.to_string().contains("revocation log")));
 }
