@@ -92,6 +92,7 @@ fn entry(row: revocation::Model) -> Result<Entry, DbErr> {
         kind,
         subject: row.subject,
         expires_at: row.expires_at.unix_seconds(),
+        issued_before: None,
     })
 }
 

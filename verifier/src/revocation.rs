@@ -13,7 +13,8 @@ use crate::claims::AccessTokenClaims;
 pub enum EntryKind {
     /// The subject and everything that descends from it is dead.
     Revoked,
-    /// Copies of what is known of the subject are out of date.
+    /// Copies of what is known of the subject are out of date. An access token is such a copy if it was issued before
+    /// the entry's [`issued_before`](Entry::issued_before).
     Changed,
 }
 
@@ -28,6 +29,11 @@ pub struct Entry {
     pub subject: String,
     /// From when on the entry can be forgotten, in seconds since 1970: all that it could concern has expired by then.
     pub expires_at: i64,
+    /// Of a [`Changed`](EntryKind::Changed) subject: access tokens that descend from it and were issued before this
+    /// moment, in seconds since 1970, are no longer accepted; the client refreshes. `None` spares them all. Means
+    /// nothing for a [`Revoked`](EntryKind::Revoked) one, which is dead for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_before: Option<i64>,
 }
 
 /// The entries of the log that still matter, by subject. Shared by reference; each call takes a short lock.
@@ -53,8 +59,16 @@ struct State {
 #[derive(Debug)]
 struct Record {
     revoked_until: Option<i64>,
+    cutoff: Option<Cutoff>,
     expires_at: i64,
     applied: u64,
+}
+
+/// Which access tokens are out-of-date copies.
+#[derive(Debug, Clone, Copy)]
+struct Cutoff {
+    issued_before: i64,
+    until: i64,
 }
 
 impl RevocationSet {
@@ -71,29 +85,38 @@ impl RevocationSet {
         let applied = state.applied;
         let record = state.subjects.entry(entry.subject.clone()).or_insert(Record {
             revoked_until: None,
+            cutoff: None,
             expires_at: entry.expires_at,
             applied,
         });
         record.applied = applied;
         record.expires_at = record.expires_at.max(entry.expires_at);
-        if entry.kind == EntryKind::Revoked {
-            record.revoked_until = record.revoked_until.max(Some(entry.expires_at));
+        match entry.kind {
+            EntryKind::Revoked => {
+                record.revoked_until = record.revoked_until.max(Some(entry.expires_at));
+            }
+            EntryKind::Changed => {
+                if let Some(issued_before) = entry.issued_before {
+                    record.move_cutoff(issued_before, entry.expires_at);
+                }
+            }
         }
     }
 
-    /// Whether `subject` itself has been revoked.
+    /// Whether `subject` itself has been revoked. A change doesn't count.
     pub fn contains(&self, subject: &str) -> bool {
         self.read().is_revoked(subject)
     }
 
-    /// Whether the token, its grant, its client, its subject or its organization has been revoked.
+    /// Whether the token is no longer accepted: it, its grant, its client, its subject or its organization has been
+    /// revoked, or has changed in such a way that tokens as old as this one are out of date.
     pub fn is_revoked(&self, claims: &AccessTokenClaims) -> bool {
         let state = self.read();
         [&claims.jti, &claims.client_id, &claims.sub]
             .into_iter()
             .chain(&claims.grant)
             .chain(&claims.org)
-            .any(|subject| state.is_revoked(subject))
+            .any(|subject| state.is_revoked(subject) || state.is_outdated(subject, claims.iat))
     }
 
     /// The present moment. Take it before fetching something, and ask [`changed_since`](Self::changed_since) when using it.
@@ -116,6 +139,7 @@ impl RevocationSet {
         let mut forgotten = state.forgotten;
         state.subjects.retain(|_, record| {
             record.revoked_until = record.revoked_until.filter(|until| *until > now_unix);
+            record.cutoff = record.cutoff.filter(|cutoff| cutoff.until > now_unix);
             let keep = record.expires_at > now_unix;
             if !keep {
                 forgotten = forgotten.max(record.applied);
@@ -154,6 +178,21 @@ impl State {
     fn is_revoked(&self, subject: &str) -> bool {
         self.subjects.get(subject).is_some_and(|record| record.revoked_until.is_some())
     }
+
+    /// Whether a token of `subject` that was issued then is an out-of-date copy.
+    fn is_outdated(&self, subject: &str, issued_at: i64) -> bool {
+        let cutoff = self.subjects.get(subject).and_then(|record| record.cutoff);
+        cutoff.is_some_and(|cutoff| issued_at < cutoff.issued_before)
+    }
+}
+
+impl Record {
+    /// Only ever forward, for entries may come twice and in any order.
+    fn move_cutoff(&mut self, issued_before: i64, until: i64) {
+        let cutoff = self.cutoff.get_or_insert(Cutoff { issued_before, until });
+        cutoff.issued_before = cutoff.issued_before.max(issued_before);
+        cutoff.until = cutoff.until.max(until);
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +200,17 @@ mod tests {
     use super::*;
 
     fn entry(seq: i64, kind: EntryKind, subject: &str, expires_at: i64) -> Entry {
-        Entry { seq, kind, subject: subject.to_owned(), expires_at }
+        Entry { seq, kind, subject: subject.to_owned(), expires_at, issued_before: None }
+    }
+
+    /// `subject` has changed at `issued_before`, and tokens from before then are out of date.
+    fn cutoff(seq: i64, subject: &str, issued_before: i64, expires_at: i64) -> Entry {
+        let issued_before = Some(issued_before);
+        Entry { issued_before, ..entry(seq, EntryKind::Changed, subject, expires_at) }
+    }
+
+    fn issued_at(iat: i64) -> AccessTokenClaims {
+        AccessTokenClaims { iat, ..claims() }
     }
 
     fn claims() -> AccessTokenClaims {
@@ -187,6 +236,13 @@ mod tests {
         let read: Entry = serde_json::from_str(json).unwrap();
         assert_eq!(read, entry(7, EntryKind::Revoked, "tok_1", 900));
         assert_eq!(serde_json::to_string(&read).unwrap(), json);
+
+        let json =
+            r#"{"seq":8,"kind":"changed","subject":"usr_1","expires_at":900,"issued_before":60}"#;
+        let read: Entry = serde_json::from_str(json).unwrap();
+        assert_eq!(read, cutoff(8, "usr_1", 60, 900));
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+        assert!(serde_json::from_str::<Entry>(&json.replace("60", "\"noon\"")).is_err());
     }
 
     #[test]
@@ -203,6 +259,74 @@ mod tests {
         set.apply(&entry(2, EntryKind::Changed, "tok_1", 900));
         assert!(!set.is_revoked(&claims()));
         assert_eq!((set.len(), set.last_seq()), (2, 2));
+    }
+
+    #[test]
+    fn a_change_of_whatever_a_token_descends_from_can_outdate_it() {
+        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1"] {
+            let set = RevocationSet::new();
+            set.apply(&cutoff(1, subject, 60, 900));
+            assert!(set.is_revoked(&issued_at(59)), "{subject}");
+            assert!(!set.is_revoked(&issued_at(60)), "{subject}");
+            assert!(!set.contains(subject), "it has only changed");
+            assert!(set.changed_since(subject, Mark(0)));
+        }
+        let set = RevocationSet::new();
+        set.apply(&cutoff(1, "usr_2", 60, 900));
+        assert!(!set.is_revoked(&issued_at(59)));
+    }
+
+    #[test]
+    fn the_greatest_cutoff_counts_in_whichever_order_they_come() {
+        let none = entry(3, EntryKind::Changed, "usr_1", 700);
+        let (early, late) = (cutoff(1, "usr_1", 60, 900), cutoff(2, "usr_1", 80, 800));
+        for order in [[&early, &late, &none], [&late, &none, &early], [&none, &late, &early]] {
+            let set = RevocationSet::new();
+            order.into_iter().for_each(|entry| set.apply(entry));
+            for now in [0, 700, 800, 899] {
+                set.remove_expired(now);
+                assert!(set.is_revoked(&issued_at(79)), "{now}");
+                assert!(!set.is_revoked(&issued_at(80)), "{now}");
+            }
+            set.remove_expired(900);
+            assert!(set.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_expired_cutoff_is_forgotten_while_its_subject_is_not() {
+        let set = RevocationSet::new();
+        set.apply(&cutoff(1, "usr_1", 60, 100));
+        set.apply(&entry(2, EntryKind::Changed, "usr_1", 200));
+        set.remove_expired(99);
+        assert!(set.is_revoked(&issued_at(59)));
+        set.remove_expired(100);
+        assert!(!set.is_revoked(&issued_at(59)));
+        assert_eq!(set.len(), 1);
+        // What comes later does not bring it back.
+        set.apply(&cutoff(3, "usr_1", 50, 200));
+        assert!(set.is_revoked(&issued_at(49)));
+        assert!(!set.is_revoked(&issued_at(50)));
+    }
+
+    #[test]
+    fn a_revocation_is_for_good_whatever_else_it_says() {
+        let revoked = Entry { kind: EntryKind::Revoked, ..cutoff(1, "usr_1", 60, 100) };
+        let set = RevocationSet::new();
+        set.apply(&revoked);
+        assert!(set.contains("usr_1"));
+        assert!(set.is_revoked(&issued_at(60)));
+        // Nor does it leave a cutoff behind.
+        set.apply(&entry(2, EntryKind::Changed, "usr_1", 200));
+        set.remove_expired(100);
+        assert!(!set.is_revoked(&issued_at(59)));
+
+        let set = RevocationSet::new();
+        set.apply(&entry(1, EntryKind::Revoked, "usr_1", 100));
+        set.apply(&cutoff(2, "usr_1", 60, 200));
+        assert!(set.is_revoked(&issued_at(60)));
+        set.remove_expired(100);
+        assert!(set.is_revoked(&issued_at(59)) && !set.is_revoked(&issued_at(60)));
     }
 
     #[test]

@@ -249,6 +249,38 @@ mod tests {
     }
 
     #[test]
+    fn a_cutoff_is_taken_in_and_outlasts_a_reset() {
+        let feed = Feed::new();
+        let mut connection = Connection {
+            feed: &feed,
+            resume_after: None,
+            live_since: None,
+            pruned: Instant::now(),
+        };
+        let changed = |seq: i64, issued_before: i64| {
+            let data = format!(
+                r#"{{"seq":{seq},"kind":"changed","subject":"usr_1","expires_at":9000000000,"issued_before":{issued_before}}}"#
+            );
+            event("entry", &seq.to_string(), &data)
+        };
+        let is_refused = |iat: i64| {
+            let json = serde_json::json!({
+                "iss": "i", "sub": "usr_1", "aud": "a", "exp": 600, "iat": iat, "jti": "tok_1", "client_id": "app_1",
+            });
+            feed.revocations.is_revoked(&serde_json::from_value(json).unwrap())
+        };
+        connection.take(&changed(1, 60)).unwrap();
+        connection.take(&event("ready", "1", "{}")).unwrap();
+        assert!(is_refused(59) && !is_refused(60));
+        connection.take(&event("reset", "", "{}")).unwrap();
+        assert!(is_refused(59));
+        connection.take(&changed(9, 70)).unwrap();
+        connection.take(&changed(8, 50)).unwrap();
+        connection.take(&event("ready", "9", "{}")).unwrap();
+        assert!(is_refused(69) && !is_refused(70));
+    }
+
+    #[test]
     fn what_cannot_be_read_ends_the_connection() {
         let feed = Feed::new();
         let mut connection = Connection {

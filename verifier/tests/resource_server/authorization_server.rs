@@ -188,17 +188,23 @@ impl AuthorizationServer {
     // The revocation log
 
     pub fn revokes(&self, subject: &str) -> i64 {
-        self.logs(EntryKind::Revoked, subject)
+        self.logs(EntryKind::Revoked, subject, None)
     }
 
     pub fn changes(&self, subject: &str) -> i64 {
-        self.logs(EntryKind::Changed, subject)
+        self.logs(EntryKind::Changed, subject, None)
     }
 
-    fn logs(&self, kind: EntryKind, subject: &str) -> i64 {
+    /// A change that leaves no access token from before `issued_before` true.
+    pub fn outdates_tokens(&self, subject: &str, issued_before: i64) -> i64 {
+        self.logs(EntryKind::Changed, subject, Some(issued_before))
+    }
+
+    fn logs(&self, kind: EntryKind, subject: &str, issued_before: Option<i64>) -> i64 {
         let mut log = self.desk.log.lock().unwrap();
         let seq = log.last_seq() + 1;
-        let entry = Entry { seq, kind, subject: subject.to_owned(), expires_at: now() + 900 };
+        let (subject, expires_at) = (subject.to_owned(), now() + 900);
+        let entry = Entry { seq, kind, subject, expires_at, issued_before };
         let event = entry_event(&entry);
         log.entries.push(entry);
         log.listeners.retain(|listener| listener.send(event.clone()).is_ok());

@@ -134,6 +134,25 @@ async fn whatever_a_token_descends_from_can_be_revoked() {
 }
 
 #[tokio::test]
+async fn a_change_can_ask_for_tokens_that_are_newer() {
+    for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1"] {
+        let server = AuthorizationServer::start().await;
+        let verifier = verifier(&server).await;
+        let issued_at = |iat: i64| server.issues(&with(server.claims(), "iat", json!(iat)));
+        let changed_at = now();
+        let (old, new) = (issued_at(changed_at - 1), issued_at(changed_at));
+        let seq = server.changes(subject);
+        until(async || verifier.revocations().last_seq() == seq).await;
+        assert!(check(&verifier, &old).await.is_ok(), "{subject}: a mere change");
+        server.outdates_tokens(subject, changed_at);
+        until(async || check(&verifier, &old).await.is_err()).await;
+        let answer = check(&verifier, &old).await.map(|caller| caller.subject().to_owned());
+        assert_eq!(answer, refused(InvalidToken::NotAccepted), "{subject}");
+        assert!(check(&verifier, &new).await.is_ok(), "{subject}: refreshed");
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_is_no_bearer_token_is_refused() {
     let server = AuthorizationServer::start().await;
     let verifier = verifier(&server).await;
