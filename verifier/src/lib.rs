@@ -26,9 +26,9 @@
 //! # How it decides
 //!
 //! - An access token is a JWT (RFC 9068): its signature, type, issuer, audience and time are checked here, and then that
-//!   neither it nor its grant, client, subject or organization is in the revocation log. The log can also say that one
-//!   of these has changed so that tokens issued before a certain moment no longer tell the truth: they are refused, and
-//!   the client gets a new one by refreshing.
+//!   neither it nor its grant, client, subject, organization or project is in the revocation log. The log can also say
+//!   that one of these has changed so that tokens issued before a certain moment no longer tell the truth: they are
+//!   refused, and the client gets a new one by refreshing.
 //! - An API key whose checksum is wrong is refused on the spot. Any other is introspected once (RFC 7662) and remembered
 //!   by its SHA-256 for a minute, or until the log says that the key, its organization or its creator has changed.
 //! - When the log hasn't been heard for five minutes, every request is refused with 503: what has been revoked

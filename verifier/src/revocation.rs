@@ -25,7 +25,8 @@ pub struct Entry {
     pub seq: i64,
     /// What happened.
     pub kind: EntryKind,
-    /// The prefixed id of what it happened to: `tok_…`, `gnt_…`, `app_…`, `usr_…`, `key_…`, `org_…`.
+    /// The prefixed id of what it happened to: `tok_…`, `gnt_…`, `app_…`, `usr_…`, `key_…`, `org_…`,
+    /// `prj_…`.
     pub subject: String,
     /// From when on the entry can be forgotten, in seconds since 1970: all that it could concern has expired by then.
     pub expires_at: i64,
@@ -108,14 +109,15 @@ impl RevocationSet {
         self.read().is_revoked(subject)
     }
 
-    /// Whether the token is no longer accepted: it, its grant, its client, its subject or its organization has been
-    /// revoked, or has changed in such a way that tokens as old as this one are out of date.
+    /// Whether the token is no longer accepted: it, its grant, its client, its subject, its organization or its
+    /// project has been revoked, or has changed in such a way that tokens as old as this one are out of date.
     pub fn is_revoked(&self, claims: &AccessTokenClaims) -> bool {
         let state = self.read();
         [&claims.jti, &claims.client_id, &claims.sub]
             .into_iter()
             .chain(&claims.grant)
             .chain(&claims.org)
+            .chain(&claims.project)
             .any(|subject| state.is_revoked(subject) || state.is_outdated(subject, claims.iat))
     }
 
@@ -247,7 +249,7 @@ mod tests {
 
     #[test]
     fn whatever_a_token_descends_from_can_revoke_it() {
-        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1"] {
+        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1"] {
             let set = RevocationSet::new();
             assert!(!set.is_revoked(&claims()));
             set.apply(&entry(1, EntryKind::Revoked, subject, 900));
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_change_of_whatever_a_token_descends_from_can_outdate_it() {
-        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1"] {
+        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1"] {
             let set = RevocationSet::new();
             set.apply(&cutoff(1, subject, 60, 900));
             assert!(set.is_revoked(&issued_at(59)), "{subject}");

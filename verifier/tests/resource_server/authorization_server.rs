@@ -116,7 +116,8 @@ impl AuthorizationServer {
         let now = now();
         json!({
             "iss": self.issuer, "sub": "usr_1", "aud": AUDIENCE, "exp": now + 600, "iat": now, "jti": "tok_1",
-            "client_id": "app_1", "scope": "read:tenants", "org": "org_1", "grant": "gnt_1",
+            "client_id": "app_1", "scope": "read:tenants", "org": "org_1", "project": "prj_1",
+            "grant": "gnt_1",
         })
     }
 

@@ -118,7 +118,7 @@ async fn an_unknown_key_is_no_fault_of_the_token_when_the_keys_cannot_be_had() {
 
 #[tokio::test]
 async fn whatever_a_token_descends_from_can_be_revoked() {
-    for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1"] {
+    for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1"] {
         let server = AuthorizationServer::start().await;
         let verifier = verifier(&server).await;
         let token = server.issues(&server.claims());
@@ -135,7 +135,7 @@ async fn whatever_a_token_descends_from_can_be_revoked() {
 
 #[tokio::test]
 async fn a_change_can_ask_for_tokens_that_are_newer() {
-    for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1"] {
+    for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1"] {
         let server = AuthorizationServer::start().await;
         let verifier = verifier(&server).await;
         let issued_at = |iat: i64| server.issues(&with(server.claims(), "iat", json!(iat)));
