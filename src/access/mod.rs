@@ -112,6 +112,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Probl
         project: None,
         scopes,
         creator: Some(key.created_by.to_string()),
+        owner: Some(key.created_by.to_string()),
         expires_at: key.expires_at.map(entity::Timestamp::unix_seconds),
     }))
 }

@@ -23,7 +23,7 @@ struct Facts {
 #[derive(Debug, PartialEq, Eq)]
 enum Credential {
     AccessToken { id: String, client: String, grant: Option<String> },
-    ApiKey { id: String, creator: Option<String> },
+    ApiKey { id: String, creator: Option<String>, owner: Option<String> },
 }
 
 /// What is known of an API key that was accepted.
@@ -37,10 +37,12 @@ pub struct ApiKey {
     pub organization: String,
     /// The project that it is confined to.
     pub project: Option<String>,
-    /// What it may do now: its scopes within what its creator may do.
+    /// What it may do now: its scopes within what its owner may do.
     pub scopes: ScopeSet,
     /// The user who made it.
     pub creator: Option<String>,
+    /// The user whose role bounds it now. `None` when the organization itself owns it.
+    pub owner: Option<String>,
     /// When it ends, in seconds since 1970; the end of its grace for a secret that has been rotated out.
     pub expires_at: Option<i64>,
 }
@@ -70,7 +72,7 @@ impl Principal {
             project: key.project,
             scopes: key.scopes,
             expires_at: key.expires_at,
-            credential: Credential::ApiKey { id: key.id, creator: key.creator },
+            credential: Credential::ApiKey { id: key.id, creator: key.creator, owner: key.owner },
         }))
     }
 
@@ -158,6 +160,14 @@ impl Principal {
             Credential::AccessToken { .. } => None,
         }
     }
+
+    /// The user whose role bounds the API key now. `None` when the organization itself owns it.
+    pub fn owner(&self) -> Option<&str> {
+        match &self.0.credential {
+            Credential::ApiKey { owner, .. } => owner.as_deref(),
+            Credential::AccessToken { .. } => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +182,7 @@ mod tests {
             project: None,
             scopes: "write:tenants read:users/acme".parse().unwrap(),
             creator: Some("usr_1".to_owned()),
+            owner: Some("usr_2".to_owned()),
             expires_at: None,
         })
     }
@@ -199,6 +210,7 @@ mod tests {
     fn a_principal_is_a_key_or_the_bearer_of_a_token() {
         let script = script();
         assert_eq!((script.api_key(), script.creator()), (Some("key_1"), Some("usr_1")));
+        assert_eq!(script.owner(), Some("usr_2"));
         assert_eq!((script.client(), script.token_id(), script.grant()), (None, None, None));
 
         let json = serde_json::json!({
@@ -210,6 +222,7 @@ mod tests {
         assert_eq!((person.project(), person.expires_at()), (Some("prj_1"), Some(2)));
         assert_eq!((person.client(), person.token_id()), (Some("app_1"), Some("tok_1")));
         assert_eq!((person.grant(), person.api_key()), (Some("gnt_1"), None));
+        assert_eq!((person.creator(), person.owner()), (None, None));
         assert!(person.scopes().covers(&"read:tenants".parse().unwrap()));
     }
 }

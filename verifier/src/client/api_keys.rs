@@ -40,7 +40,9 @@ impl Known {
         let key = &self.answer.key;
         [&key.id, &key.organization]
             .into_iter()
+            .chain(&key.project)
             .chain(&key.creator)
+            .chain(&key.owner)
             .any(|subject| revocations.changed_since(subject, self.asked_at))
     }
 }

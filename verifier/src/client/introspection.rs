@@ -57,6 +57,8 @@ struct Answer {
     #[serde(default)]
     creator: Option<String>,
     #[serde(default)]
+    owner: Option<String>,
+    #[serde(default)]
     allowed_ips: Option<Vec<Network>>,
 }
 
@@ -100,6 +102,7 @@ fn read(body: &[u8]) -> Result<Option<Active>, serde_json::Error> {
             project: answer.project,
             scopes: answer.scope,
             creator: answer.creator,
+            owner: answer.owner,
             expires_at: answer.exp,
             id,
         },
@@ -130,7 +133,7 @@ mod tests {
         json!({
             "active": true, "token_type": "api_key", "api_key": "key_1", "sub": "key_1",
             "org": "org_1", "project": "prj_1", "scope": "read:tenants", "iat": 1, "exp": 2,
-            "creator": "usr_1", "new": "member",
+            "creator": "usr_1", "owner": "usr_2", "new": "member",
         })
     }
 
@@ -150,6 +153,18 @@ mod tests {
             (Some("prj_1"), Some("usr_1"))
         );
         assert_eq!((key.scopes.to_string().as_str(), key.expires_at), ("read:tenants", Some(2)));
+    }
+
+    #[test]
+    fn a_key_without_an_owner_belongs_to_the_organization() {
+        let owner = |value: Value| changed("owner", value).map(|key| key.unwrap().owner);
+        assert_eq!(owner(json!("usr_2")), Ok(Some("usr_2".to_owned())));
+        assert_eq!(owner(Value::Null), Ok(None));
+        assert_eq!(owner(json!(2)), Err(()));
+        let mut absent = answer();
+        absent.as_object_mut().unwrap().remove("owner");
+        let read = read(&serde_json::to_vec(&absent).unwrap()).unwrap().unwrap();
+        assert_eq!((read.key.owner, read.key.creator.as_deref()), (None, Some("usr_1")));
     }
 
     #[test]

@@ -12,12 +12,14 @@ const NOT_ACCEPTED: Rejection = Rejection::InvalidToken(InvalidToken::NotAccepte
 async fn a_key_is_asked_about_once() {
     let server = AuthorizationServer::start().await;
     let verifier = verifier(&server).await;
-    let key = server.makes_key("key_1", json!({"project": "prj_1", "exp": now() + 60}));
+    let key =
+        server.makes_key("key_1", json!({"project": "prj_1", "owner": "usr_2", "exp": now() + 60}));
     for _ in 0..10 {
         let caller = check(&verifier, &key).await.unwrap();
         assert_eq!((caller.api_key(), caller.subject()), (Some("key_1"), "key_1"));
         assert_eq!((caller.organization(), caller.project()), (Some("org_1"), Some("prj_1")));
-        assert_eq!((caller.creator(), caller.client()), (Some("usr_1"), None));
+        assert_eq!((caller.creator(), caller.owner()), (Some("usr_1"), Some("usr_2")));
+        assert_eq!(caller.client(), None);
         assert_eq!(caller.require("read:tenants"), Ok(()));
     }
     assert_eq!(server.introspections(), 1);
@@ -90,37 +92,43 @@ async fn a_revoked_key_is_refused_as_soon_as_the_feed_says_so() {
 }
 
 #[tokio::test]
-async fn a_change_of_key_organization_or_creator_asks_again() {
+async fn a_change_of_whatever_a_key_depends_on_asks_again() {
     let server = AuthorizationServer::start().await;
     let verifier = verifier(&server).await;
-    let key = server.makes_key("key_1", json!({}));
-    let other = server.makes_key("key_2", json!({"org": "org_2", "creator": "usr_2"}));
+    let described = |scope: &str| json!({"project": "prj_1", "owner": "usr_2", "scope": scope});
+    let key = server.makes_key("key_1", described("read:tenants"));
+    let strangers =
+        json!({"org": "org_2", "project": "prj_2", "creator": "usr_3", "owner": "usr_4"});
+    let other = server.makes_key("key_2", strangers);
     assert!(check(&verifier, &other).await.is_ok());
-    for (asked, subject) in ["key_1", "org_1", "usr_1"].into_iter().enumerate() {
+    let subjects = ["key_1", "org_1", "prj_1", "usr_1", "usr_2"];
+    for (asked, subject) in subjects.into_iter().enumerate() {
         let scope = format!("read:tenants read:{}", subject.replace('_', "-"));
         assert!(check(&verifier, &key).await.is_ok());
         assert_eq!(server.introspections(), asked + 2);
-        server.describes_key(&key, "key_1", json!({"scope": scope}));
+        server.describes_key(&key, "key_1", described(&scope));
         server.changes(subject);
         let seen = async || check(&verifier, &key).await.unwrap().scopes().to_string();
         let expected = scope.parse::<portcullis_verifier::ScopeSet>().unwrap().to_string();
         until(async || seen().await == expected).await;
     }
     assert!(check(&verifier, &other).await.is_ok());
-    assert_eq!(server.introspections(), 5, "the other key wasn't concerned");
+    assert_eq!(server.introspections(), subjects.len() + 2, "the other key wasn't concerned");
 }
 
 #[tokio::test]
-async fn a_revoked_creator_asks_again() {
-    let server = AuthorizationServer::start().await;
-    let verifier = verifier(&server).await;
-    let key = server.makes_key("key_1", json!({}));
-    assert!(check(&verifier, &key).await.is_ok());
-    // Handed over to the organization before its maker left.
-    server.describes_key(&key, "key_1", json!({"creator": null}));
-    server.revokes("usr_1");
-    until(async || check(&verifier, &key).await.unwrap().creator().is_none()).await;
-    assert_eq!(server.introspections(), 2);
+async fn a_revoked_creator_or_owner_asks_again() {
+    for user in ["usr_1", "usr_2"] {
+        let server = AuthorizationServer::start().await;
+        let verifier = verifier(&server).await;
+        let key = server.makes_key("key_1", json!({"owner": "usr_2"}));
+        assert!(check(&verifier, &key).await.is_ok());
+        // Handed over to the organization before the user left.
+        server.describes_key(&key, "key_1", json!({"owner": null}));
+        server.revokes(user);
+        until(async || check(&verifier, &key).await.unwrap().owner().is_none()).await;
+        assert_eq!(server.introspections(), 2, "{user}");
+    }
 }
 
 #[tokio::test]
