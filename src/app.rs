@@ -11,6 +11,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
+use crate::platform::mail::Mailer;
 use crate::platform::master_key::{MasterKey, SealingKey};
 use crate::platform::password::Passwords;
 use crate::rate_limit::RateLimits;
@@ -32,6 +33,8 @@ pub struct State {
     pub signer: Signer,
     pub refresh_tokens: RefreshTokens,
     pub passwords: Passwords,
+    /// None where no mail server is configured.
+    pub mailer: Option<Mailer>,
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
     pub resource_servers: ResourceServers,
@@ -52,8 +55,9 @@ impl App {
     /// the management API.
     ///
     /// # Errors
-    /// When the database or the master key can't be used.
+    /// When the database, the master key or the mail settings can't be used.
     pub async fn open(config: Config, clock: Clock) -> Result<(Self, CatchUpRequests)> {
+        let mailer = Mailer::new(&config.mail)?;
         let db = Db::open(&config.database_url).await?;
         db.migrate().await?;
         let is_new = signing::list(db.reader()).await?.is_empty();
@@ -70,6 +74,7 @@ impl App {
                 master_key.hmac_key(RefreshTokens::LABEL),
             ),
             passwords: Passwords::default(),
+            mailer,
             clients: Clients::default(),
             resource_servers: ResourceServers::default(),
             limits: RateLimits::default(),

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use portcullis_verifier::key::Prefix;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::api_keys::ApiKeySettings;
 use crate::clients::is_loopback;
 use crate::identity::LoginSettings;
+use crate::platform::mail::MailSettings;
 use crate::platform::telemetry::LogSettings;
 use crate::tokens::TokenSettings;
 pub use read::{DEFAULT_FILE, Overrides, read};
@@ -43,6 +44,7 @@ pub struct Settings {
     pub tokens: TokenSettings,
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
+    pub mail: MailSettings,
     pub log: LogSettings,
 }
 
@@ -59,6 +61,7 @@ impl Default for Settings {
             tokens: TokenSettings::default(),
             api_keys: ApiKeySettings::default(),
             login: LoginSettings::default(),
+            mail: MailSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -82,6 +85,7 @@ pub struct Config {
     pub tokens: TokenSettings,
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
+    pub mail: MailSettings,
     pub log: LogSettings,
 }
 
@@ -105,6 +109,7 @@ impl Settings {
         let issuer = self.checked_issuer(listen)?;
         let database_url = self.checked_database_url()?;
         self.tokens.check().map_err(BadConfig)?;
+        self.mail.check().map_err(BadConfig)?;
         self.check_prefixes()?;
         if self.login.session_seconds == 0 {
             return Err(BadConfig("login.session_seconds must be at least 1".to_owned()));
@@ -122,6 +127,7 @@ impl Settings {
             tokens: self.tokens,
             api_keys: self.api_keys,
             login: self.login,
+            mail: self.mail,
             log: self.log,
         })
     }
@@ -197,12 +203,17 @@ impl Settings {
         if !self.master_key.is_empty() {
             self.master_key = MASK.to_owned();
         }
-        if let Ok(url) = Url::parse(&self.database_url)
-            && has_password(&url)
-        {
-            self.database_url = with_password(url, Some(MASK)).into();
-        }
+        self.database_url = with_masked_password(self.database_url);
+        self.mail.smtp_url =
+            with_masked_password(self.mail.smtp_url.expose_secret().to_owned()).into();
         self
+    }
+}
+
+fn with_masked_password(text: String) -> String {
+    match Url::parse(&text) {
+        Ok(url) if has_password(&url) => with_password(url, Some(MASK)).into(),
+        _ => text,
     }
 }
 
@@ -212,7 +223,7 @@ pub fn is_secret(database_url: &str) -> bool {
     Url::parse(database_url).is_ok_and(|url| has_password(&url))
 }
 
-/// Whether a database URL holds a password: in its place, or as a parameter, which the driver takes as well.
+/// Whether a URL holds a password: in its place, or as a parameter, which the database's driver takes as well.
 fn has_password(url: &Url) -> bool {
     url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
 }
@@ -304,6 +315,19 @@ mod tests {
         assert!(!label.contains("hunter") && label.contains("sslmode=require"), "{label}");
         let error = checked(|it| it.database_url = "mysql://u:hunter2@h/d".into()).err().unwrap();
         assert!(!error.contains("hunter"), "{error}");
+    }
+
+    #[test]
+    fn the_mail_servers_password_is_in_no_text_for_people() {
+        let mail = MailSettings {
+            smtp_url: "smtps://portcullis:hunter2@mail.example".into(),
+            from: "auth@example.com".to_owned(),
+        };
+        let settings = Settings { mail, ..Settings::default() };
+        assert!(!format!("{:?}", settings.mail).contains("hunter"));
+        let shown = toml::to_string(&settings.masked()).unwrap();
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert!(shown.contains("smtps://portcullis:********@mail.example"), "{shown}");
     }
 
     #[test]

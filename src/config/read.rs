@@ -17,7 +17,7 @@ const PREFIX: &str = "PORTCULLIS_";
 /// Variables with that prefix that are none: the file's name, and what the example API reads.
 const NO_SETTINGS: [&str; 2] = ["CONFIG", "CREDENTIAL"];
 /// Settings whose value no message may repeat.
-const SECRETS: [&str; 2] = ["master_key", "database_url"];
+const SECRETS: [&str; 3] = ["master_key", "database_url", "mail.smtp_url"];
 
 /// What a flag on the command line overrides.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -130,6 +130,13 @@ fn explain(error: &figment::Error) -> BadConfig {
     match &error.kind {
         // Their values are nobody's business.
         _ if SECRETS.contains(&key.as_str()) => BadConfig(format!("`{key}`{place} must be text")),
+        // Where a section should stand, somebody may have put the secret of that section itself.
+        _ if SECRETS
+            .iter()
+            .any(|it| it.strip_prefix(&key).is_some_and(|it| it.starts_with('.'))) =>
+        {
+            BadConfig(format!("`{key}`{place} must be a section with settings of its own"))
+        }
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
             let wanted = if wanted == "u64" { "a whole number from 0 up" } else { wanted };
             BadConfig(format!("`{key}`{place} is {found}; it must be {wanted}"))

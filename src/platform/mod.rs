@@ -1,10 +1,11 @@
-//! Tools without an opinion about OAuth: time, randomness, the database, secrets at rest, passwords, the log.
+//! Tools without an opinion about OAuth: time, randomness, the database, secrets at rest, passwords, mail, the log.
 
 pub mod clock;
 pub mod db;
 mod directory;
 pub mod entropy;
 mod field_error;
+pub mod mail;
 pub mod master_key;
 pub mod password;
 pub mod telemetry;

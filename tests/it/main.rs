@@ -21,6 +21,7 @@ mod house;
 mod introspect;
 mod issuer_path;
 mod login;
+mod mail;
 mod main_job;
 mod oauth2_client;
 mod races;

@@ -5,12 +5,14 @@ pub mod browser;
 pub mod feed;
 pub mod process;
 pub mod installation;
+pub mod mailbox;
 pub mod server;
 pub mod services;
 pub mod world;
 
 pub use actors::{Answer, Application, Person, Redirected};
 pub use installation::{Installation, Outcome};
+pub use mailbox::Mailbox;
 pub use server::Server;
 pub use services::Database;
 pub use world::World;
