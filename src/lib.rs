@@ -8,6 +8,7 @@ pub mod platform;
 pub mod audit;
 pub mod revocation;
 pub mod rate_limit;
+pub mod idempotency;
 pub mod tenancy;
 pub mod signing;
 pub mod resource_servers;
@@ -16,6 +17,7 @@ pub mod clients;
 pub mod grants;
 pub mod tokens;
 pub mod api_keys;
+pub mod organizations;
 
 pub mod config;
 pub mod app;
@@ -25,6 +27,7 @@ pub mod access;
 pub mod oauth;
 pub mod health;
 
+pub mod openapi;
 pub mod janitor;
 pub mod server;
 pub mod cli;

@@ -24,7 +24,7 @@ use tower_http::trace::TraceLayer;
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
 use crate::revocation::CatchUpRequests;
-use crate::{api_keys, clients, health, identity, janitor, oauth, revocation};
+use crate::{clients, health, identity, janitor, oauth, openapi, revocation};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -129,14 +129,19 @@ pub fn router(app: App) -> Router {
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
         .layer(CsrfLayer::new().with_rejection_response(from_elsewhere));
+    let (management, _) = openapi::management_api().split_for_parts();
+    let management = management
+        .method_not_allowed_fallback(method_not_allowed)
+        // A browser's session counts here; what another site makes a browser send does not.
+        .layer(CsrfLayer::new().with_rejection_response(api_call_from_elsewhere));
     let rooms = Router::new()
         .merge(pages)
         .merge(protocol)
         .route("/oauth/authorize", get(oauth::authorize::get).post(oauth::authorize::post))
         .route("/oauth/introspect", post(oauth::introspect::post))
         .route("/oauth/revocations", get(revocation::api::get))
-        .route("/v1/api-keys", get(api_keys::api::list).post(api_keys::api::create))
-        .route("/v1/api-keys/{id}", get(api_keys::api::read).delete(api_keys::api::revoke))
+        .route("/openapi.json", get(openapi::json))
+        .merge(management)
         .route("/assets/portcullis.css", get(style))
         .merge(public);
 
@@ -227,6 +232,11 @@ fn from_elsewhere<E>(_: E) -> Response {
     let message =
         "It came from another site. Go back to the page that you want to use, and try again there.";
     PageError::new(StatusCode::FORBIDDEN, "This request can't be used", message).into_response()
+}
+
+/// A call to the API that another site made in this browser's name.
+fn api_call_from_elsewhere<E>(_: E) -> Response {
+    Problem::forbidden("The call came from another site.").into_response()
 }
 
 async fn style() -> Response {

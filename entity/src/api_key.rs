@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::{ApiKeyId, OrganizationId, Timestamp, UserId};
+use crate::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -11,11 +11,18 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ApiKeyId,
     pub organization_id: OrganizationId,
+    /// The project that it is confined to.
+    pub project_id: Option<ProjectId>,
     pub name: String,
+    /// The name in lower case, for search.
+    pub search_name: String,
     pub scopes: String,
     /// Such as `live` or `test`; may be empty.
     pub environment: String,
     pub created_by: UserId,
+    /// Whose role bounds it; None when it belongs to the organization itself.
+    pub owner_id: Option<UserId>,
+    pub version: i32,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,

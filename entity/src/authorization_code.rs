@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId};
+use crate::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -15,6 +15,7 @@ pub struct Model {
     pub client_id: ClientId,
     pub user_id: UserId,
     pub organization_id: OrganizationId,
+    pub project_id: Option<ProjectId>,
     pub resource_server_id: ResourceServerId,
     pub scopes: String,
     pub redirect_uri: String,

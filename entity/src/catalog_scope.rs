@@ -13,6 +13,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub scope: String,
     pub sentence: String,
+    /// Whether only somebody who administers the resource may grant it.
+    pub needs_admin: bool,
     /// The order in which people see them.
     pub position: i32,
 }

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::{ClientId, OrganizationId, ResourceServerId, Timestamp, UserId};
+use crate::{ClientId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -18,6 +18,8 @@ pub struct Model {
     pub resource_server_id: ResourceServerId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub scope: String,
+    /// The project that it was confined to.
+    pub project_id: Option<ProjectId>,
     pub granted_at: Timestamp,
 }
 

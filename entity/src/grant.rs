@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId};
+use crate::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -14,6 +14,8 @@ pub struct Model {
     /// None when a client acts for itself.
     pub user_id: Option<UserId>,
     pub organization_id: OrganizationId,
+    /// The project that it is confined to.
+    pub project_id: Option<ProjectId>,
     pub resource_server_id: ResourceServerId,
     pub scopes: String,
     pub created_at: Timestamp,

@@ -40,6 +40,15 @@ fn parse(text: &str, prefix: &'static str) -> Result<Uuid, InvalidId> {
     if suffix(uuid) == body { Ok(uuid) } else { Err(invalid) }
 }
 
+/// How the API document describes such an id.
+fn id_schema(prefix: &str) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .pattern(Some(format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")))
+        .examples([format!("{prefix}_01h455vb4pex5vsknk084sn02q")])
+        .into()
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
@@ -91,6 +100,14 @@ macro_rules! ids {
             }
         }
 
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                id_schema($prefix)
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+
         // SeaORM asks this of every primary key; ours are never made by the database.
         impl TryFromU64 for $name {
             fn try_from_u64(_: u64) -> Result<Self, DbErr> {
@@ -105,6 +122,12 @@ ids! {
     OrganizationId = "org";
     /// A person's account.
     UserId = "usr";
+    /// A project: a subdivision of an organization.
+    ProjectId = "prj";
+    /// A role that an organization has made for itself.
+    RoleId = "rol";
+    /// An invitation into an organization.
+    InvitationId = "inv";
     /// A browser session of a user.
     SessionId = "ses";
     /// A resource server: an API that accepts our credentials.

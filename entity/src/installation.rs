@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::Timestamp;
+use crate::{OrganizationId, Timestamp};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -10,6 +10,8 @@ use crate::Timestamp;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
+    /// The organization that runs the installation; the one that the setup made.
+    pub organization_id: Option<OrganizationId>,
     /// When the first owner was made. Set once.
     pub set_up_at: Option<Timestamp>,
 }

@@ -12,9 +12,10 @@ pub struct Model {
     pub organization_id: OrganizationId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub user_id: UserId,
-    /// The name of a role.
+    /// The name of a built-in role, or the id of one of the organization's own.
     pub role: String,
     pub created_at: Timestamp,
+    pub version: i32,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

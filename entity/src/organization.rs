@@ -11,7 +11,11 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: OrganizationId,
     pub name: String,
+    /// The name in lower case, for search.
+    pub search_name: String,
+    pub version: i32,
     pub created_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

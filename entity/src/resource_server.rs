@@ -23,8 +23,15 @@ pub struct Model {
     /// SHA-256 of the credential with which it introspects and follows revocations.
     #[sea_orm(unique)]
     pub credential_digest: Option<Vec<u8>>,
+    /// SHA-256 of the credential before that, while both are good.
+    pub older_credential_digest: Option<Vec<u8>>,
+    pub older_credential_expires_at: Option<Timestamp>,
     pub is_management: bool,
+    /// Whether every organization may use it, or its own alone.
+    pub is_shared: bool,
+    pub version: i32,
     pub created_at: Timestamp,
+    pub deleted_at: Option<Timestamp>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

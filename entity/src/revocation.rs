@@ -15,6 +15,8 @@ pub struct Model {
     pub kind: String,
     /// The prefixed id of what it is about.
     pub subject: String,
+    /// Tokens of the subject that were issued before this moment are stale copies of it, in seconds since 1970.
+    pub issued_before: Option<i64>,
     /// When nothing that it could kill can still be unexpired.
     pub expires_at: Timestamp,
 }

@@ -18,6 +18,7 @@ pub struct Model {
     pub password_hash: String,
     pub created_at: Timestamp,
     pub suspended_at: Option<Timestamp>,
+    pub erased_at: Option<Timestamp>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -4,6 +4,7 @@
 pub use sea_orm_migration::prelude::*;
 
 mod m0001_main_job;
+mod m0002_management;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -11,6 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_main_job::Migration)]
+        vec![Box::new(m0001_main_job::Migration), Box::new(m0002_management::Migration)]
     }
 }

@@ -1,99 +1,186 @@
-//! May this caller do this: the permission table of the management API, and the extractor that asks it.
+//! May this caller do this: who is calling the management API, and the permission table that says what each
+//! endpoint asks of them.
 //!
 //! The management API is a resource server like any other: what we issue is checked by the code that our users run,
-//! with our own database in the place of introspection.
+//! with our own database in the place of introspection. A browser's session does as well, for the console.
+
+mod permission;
 
 use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use entity::{OrganizationId, UserId};
+use axum_extra::extract::CookieJar;
+use entity::{OrganizationId, ProjectId, UserId};
 use portcullis_verifier::rejection::InvalidToken;
-use portcullis_verifier::{ApiKey, Principal, Rejection, bearer_token};
+use portcullis_verifier::{ApiKey, Principal, Rejection, ScopeSet, bearer_token};
+
+pub use permission::*;
 
 use crate::api_keys::{self, Verdict};
 use crate::app::App;
 use crate::audit::{Actor, By};
-use crate::http::{Problem, Source};
-use crate::resource_servers::{READ_API_KEYS, WRITE_API_KEYS};
+use crate::http::{Problem, Source, session_token};
+use crate::identity;
+use crate::resource_servers::management_catalog;
+use crate::tenancy::{self, Membership};
 use crate::tokens::inspect;
 
-/// A row of the permission table: what an endpoint asks of its caller.
-pub trait Permission: Send + Sync + 'static {
-    /// The scope that the caller's credential must cover.
-    const SCOPE: &'static str;
-}
-
-/// See the organization's API keys.
-pub struct ReadApiKeys;
-/// Create and revoke the organization's API keys.
-pub struct WriteApiKeys;
-
-impl Permission for ReadApiKeys {
-    const SCOPE: &'static str = READ_API_KEYS;
-}
-
-impl Permission for WriteApiKeys {
-    const SCOPE: &'static str = WRITE_API_KEYS;
-}
+/// The header by which a browser's session says which organization it means.
+const ORGANIZATION: &str = "portcullis-organization";
 
 /// Somebody who may do what `P` says, in their own organization.
 pub struct Caller<P> {
-    pub principal: Principal,
+    /// What they may do here, all in all: whatever they make reaches no further.
+    pub scopes: ScopeSet,
     pub organization: OrganizationId,
-    /// The person behind the credential; none where a client acts for itself.
+    /// The project that the credential is confined to.
+    pub project: Option<ProjectId>,
+    /// The person behind the credential; none where a client acts for itself or a key is the organization's own.
     pub user: Option<UserId>,
     pub by: By,
     permission: PhantomData<P>,
+}
+
+/// Somebody who is known, whatever they may do.
+struct Known {
+    scopes: ScopeSet,
+    organization: OrganizationId,
+    project: Option<ProjectId>,
+    user: Option<UserId>,
+    actor: Actor,
 }
 
 impl<P: Permission> FromRequestParts<App> for Caller<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let principal = authenticate(app, &parts.headers).await?;
-        principal.require(P::SCOPE).map_err(refuse)?;
-        let organization = principal.organization().unwrap_or_default().parse()?;
-        let person = principal.creator().unwrap_or_else(|| principal.subject());
-        let user = person.parse::<UserId>().ok();
+        let known = authenticate(app, &parts.headers).await?;
+        if let Some(scope) = P::SCOPE
+            && !known.scopes.covers(&scope.parse()?)
+        {
+            return Err(refuse(Rejection::InsufficientScope { required: scope.parse()? }));
+        }
+        if known.project.is_some() && P::REACH != Reach::Project {
+            let detail = "This credential is confined to a project, and this concerns the whole organization.";
+            return Err(Problem::forbidden(detail));
+        }
+        if P::REACH == Reach::Installation
+            && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
+        {
+            let detail =
+                "This is for the organization that runs the installation, and yours is another.";
+            return Err(Problem::forbidden(detail));
+        }
         let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
-        let by = source.by(actor(&principal)?);
-        Ok(Self { principal, organization, user, by, permission: PhantomData })
+        Ok(Self {
+            scopes: known.scopes,
+            organization: known.organization,
+            project: known.project,
+            user: known.user,
+            by: source.by(known.actor),
+            permission: PhantomData,
+        })
     }
 }
 
-fn actor(principal: &Principal) -> Result<Actor, entity::InvalidId> {
-    Ok(match (principal.api_key(), principal.subject().parse::<UserId>()) {
-        (Some(key), _) => Actor::ApiKey(key.parse()?),
-        (None, Ok(user)) => Actor::User(user),
-        (None, Err(_)) => Actor::Client(principal.subject().parse()?),
+impl<P: Permission> Caller<P> {
+    /// Tells one caller from another, for the keys that they choose themselves.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{} {}", self.by.actor, self.organization)
+    }
+
+    /// The caller's own membership, where there is a person behind the credential.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn membership(&self, app: &App) -> Result<Option<Membership>, Problem> {
+        let Some(user) = self.user else { return Ok(None) };
+        Ok(tenancy::find_membership(app.db.reader(), self.organization, user).await?)
+    }
+
+    /// Whether an owner is behind the credential and it was given all that they may do.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_owner(&self, app: &App) -> Result<bool, Problem> {
+        let has_everything = self.scopes.covers(&"admin".parse()?);
+        let membership = self.membership(app).await?;
+        Ok(has_everything && membership.is_some_and(|membership| membership.role.is_owner()))
+    }
+}
+
+/// Who is calling: by access token or API key, else by the session of a browser.
+async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Known, Problem> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        let principal = by_credential(app, headers).await?;
+        return known(&principal);
+    }
+    match session_token(app, &CookieJar::from_headers(headers)) {
+        Some(token) => match identity::find_session(&app.db, app.clock.now(), &token).await? {
+            Some(session) => by_session(app, headers, session.user).await,
+            None => Err(refuse(Rejection::MissingCredential)),
+        },
+        None => Err(refuse(Rejection::MissingCredential)),
+    }
+}
+
+fn known(principal: &Principal) -> Result<Known, Problem> {
+    let organization = principal.organization().unwrap_or_default().parse()?;
+    let project = principal.project().map(str::parse).transpose()?;
+    let scopes = principal.scopes().clone();
+    let (actor, user) = match principal.api_key() {
+        Some(key) => (Actor::ApiKey(key.parse()?), principal.owner().map(str::parse).transpose()?),
+        None => match principal.subject().parse::<UserId>() {
+            Ok(user) => (Actor::User(user), Some(user)),
+            Err(_) => (Actor::Client(principal.subject().parse()?), None),
+        },
+    };
+    Ok(Known { scopes, organization, project, user, actor })
+}
+
+/// A person who is logged in, in the organization that they name, or in their only one.
+async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Known, Problem> {
+    let memberships = tenancy::list_memberships(app.db.reader(), user).await?;
+    let membership = match headers.get(ORGANIZATION) {
+        Some(value) => {
+            let named = value.to_str().ok().and_then(|text| text.parse().ok());
+            memberships.into_iter().find(|it| Some(it.organization) == named)
+        }
+        None if memberships.len() > 1 => {
+            let detail = "You belong to several organizations; name one in the header Portcullis-Organization.";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "Which organization?", detail));
+        }
+        None => memberships.into_iter().next(),
+    };
+    let membership = membership.ok_or_else(Problem::not_found)?;
+    Ok(Known {
+        scopes: management_catalog().within(&membership.scopes, &membership.scopes),
+        organization: membership.organization,
+        project: None,
+        user: Some(user),
+        actor: Actor::User(user),
     })
 }
 
-/// Who is calling, by access token or API key.
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+async fn by_credential(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let header = match (values.next(), values.next()) {
-        (None, _) => return Err(refuse(Rejection::MissingCredential)),
         (Some(value), None) => value.to_str().ok(),
-        (Some(_), Some(_)) => None,
+        _ => None,
     };
     let header = header.ok_or_else(|| {
         refuse(Rejection::MalformedRequest("the Authorization header can't be read"))
     })?;
     let credential = bearer_token(header).map_err(refuse)?;
     let not_accepted = || refuse(Rejection::InvalidToken(InvalidToken::NotAccepted));
+    let now = app.clock.now();
     // A JWT has dots; no API key has.
     if credential.contains('.') {
         let keys = app.signer.public_keys();
-        return match inspect(
-            &keys,
-            &app.config.issuer,
-            &app.revocations,
-            app.clock.now(),
-            credential,
-        ) {
+        return match inspect(&keys, &app.config.issuer, &app.revocations, now, credential) {
             Some(claims) if claims.aud.contains(&app.config.issuer) => {
                 Ok(Principal::from_claims(claims))
             }
@@ -101,7 +188,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Probl
             None => Err(not_accepted()),
         };
     }
-    let verified = api_keys::verify(&app.db, app.clock.now(), credential).await?;
+    let verified = api_keys::verify(&app.db, now, credential).await?;
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Err(not_accepted());
     };
@@ -109,10 +196,10 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Probl
         id: key.id.to_string(),
         subject: key.id.to_string(),
         organization: key.organization.to_string(),
-        project: None,
-        scopes,
+        project: key.project.map(|project| project.to_string()),
+        scopes: management_catalog().within(&scopes, &verified.reach),
         creator: Some(key.created_by.to_string()),
-        owner: Some(key.created_by.to_string()),
+        owner: key.owner.map(|owner| owner.to_string()),
         expires_at: key.expires_at.map(entity::Timestamp::unix_seconds),
     }))
 }

@@ -1,25 +1,31 @@
-//! `/v1/api-keys`: making, listing, reading and revoking keys.
+//! `/v1/api-keys`: making, listing, reading, handing over and revoking keys.
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use entity::{ApiKeyId, OrganizationId, Timestamp, UserId};
+use axum::response::Response;
+use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiKey, NewApiKey, Status, store};
+use super::{ApiKey, ListApiKeys, NewApiKey, Status, store};
 use crate::access::{Caller, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
-use crate::http::{Json, Parameters, Problem};
-use crate::platform::{FieldError, Refused};
+use crate::http::{
+    Beginning, Creation, Json, Limit, PageOf, PathId, Problem, Query, SearchText, Versioned,
+};
 use crate::resource_servers;
 
 /// A key as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ApiKey)]
 pub struct Representation {
     pub id: ApiKeyId,
     pub organization: OrganizationId,
+    /// The project that it is confined to.
+    #[schema(required)]
+    pub project: Option<ProjectId>,
     pub name: String,
     pub scopes: Vec<String>,
     pub environment: String,
@@ -27,9 +33,15 @@ pub struct Representation {
     /// The first 12 and the last 4 characters of the secret.
     pub hint: String,
     pub created_by: UserId,
+    /// The member whose role bounds it, or the organization itself.
+    pub owner: String,
     pub created_at: Timestamp,
+    #[schema(required)]
     pub expires_at: Option<Timestamp>,
+    #[schema(required)]
     pub revoked_at: Option<Timestamp>,
+    /// Grows with every change.
+    pub version: i32,
 }
 
 impl Representation {
@@ -38,157 +50,244 @@ impl Representation {
         Self {
             id: key.id,
             organization: key.organization,
+            project: key.project,
             name: key.name.clone(),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             environment: key.environment.clone(),
             status: key.status(now),
             hint: format!("{}…{}", key.start, key.end),
             created_by: key.created_by,
+            owner: key
+                .owner
+                .map_or_else(|| key.organization.to_string(), |owner| owner.to_string()),
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
+            version: key.version,
         }
     }
 }
 
-/// A key that was just made, with its secret: the only time that it is shown.
-#[derive(Serialize)]
+/// A key that was just made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedApiKey)]
 pub struct Created {
     #[serde(flatten)]
     key: Representation,
-    secret: String,
+    /// The key itself, shown this once: a repeated request with the same Idempotency-Key does not get it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
 }
 
 impl Created {
     #[must_use]
     pub fn new(key: &ApiKey, secret: &SecretString, now: Timestamp) -> Self {
-        Self { key: Representation::new(key, now), secret: secret.expose_secret().to_owned() }
+        let secret = Some(secret.expose_secret().to_owned());
+        Self { key: Representation::new(key, now), secret }
     }
 }
 
-/// A page of keys.
-#[derive(Serialize)]
-pub struct ApiKeyPage {
-    items: Vec<Representation>,
-    /// What to send as `cursor` for the next page; null on the last.
-    next_cursor: Option<ApiKeyId>,
-}
-
-/// What `POST /v1/api-keys` reads.
-#[derive(Deserialize)]
+/// A key to be.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateApiKey {
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
+    /// What it may do, each scope within what you may do yourself.
+    #[schema(min_items = 1, max_items = 100, example = json!(["read:tenants"]))]
     scopes: Vec<String>,
+    /// One of the installation's environments; the first of them where it is left out.
     environment: Option<String>,
+    /// The project to confine it to.
+    project: Option<ProjectId>,
+    /// When it ends; never where it is left out.
     #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<Timestamp>)]
     expires_at: Option<OffsetDateTime>,
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Invalid(errors) => Problem::invalid(errors),
-            Refused::Failed(cause) => cause.into(),
-        }
-    }
-}
-
-/// `POST /v1/api-keys`
+/// Create an API key
+///
+/// The secret is in the answer, and nowhere else: store it before anything else.
+#[utoipa::path(
+    post, path = "/v1/api-keys", tag = "API keys",
+    responses((status = 201, description = "The key and its secret", body = Created)),
+    security(("bearer" = ["write:api-keys"]), ("session" = []))
+)]
 pub async fn create(
     State(app): State<App>,
     caller: Caller<WriteApiKeys>,
-    Json(wanted): Json<CreateApiKey>,
-) -> Result<(StatusCode, [(axum::http::HeaderName, &'static str); 1], axum::Json<Created>), Problem>
-{
+    creation: Creation<CreateApiKey>,
+) -> Result<Response, Problem> {
     let Some(user) = caller.user else {
         let detail =
             "This credential acts for no person, and a key needs one whose role bounds it.";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "Not allowed", detail));
+        return Err(Problem::forbidden(detail));
     };
     let now = app.clock.now();
-    let resource_servers = resource_servers::list_all(app.db.reader()).await?;
+    let begun = match creation.begin(app.db.begin().await?, now, &caller.name()).await? {
+        Beginning::New(begun) => begun,
+        Beginning::Repeated(answer) => return Ok(answer),
+    };
+    let wanted = &creation.wanted;
+    let offered = resource_servers::list_offered(begun.tx(), caller.organization).await?;
     let new = NewApiKey {
         organization: caller.organization,
+        // A credential that is confined to a project makes keys for it alone.
+        project: caller.project.or(wanted.project),
         created_by: user,
         // A credential that was given little can't make itself one that has more.
-        reach: caller.principal.scopes(),
+        reach: &caller.scopes,
         name: &wanted.name,
         scopes: &wanted.scopes,
         environment: wanted.environment.as_deref(),
         expires_at: wanted.expires_at.map(Timestamp::from),
     };
-    let tx = app.db.begin().await?;
     let (brand, settings) = (&app.config.brand, &app.config.api_keys);
     let (key, secret) =
-        super::issue(&tx, now, &caller.by, brand, settings, &resource_servers, new).await?;
-    tx.commit().await?;
-    let no_store = [(axum::http::header::CACHE_CONTROL, "no-store")];
-    Ok((StatusCode::CREATED, no_store, axum::Json(Created::new(&key, &secret, now))))
+        super::issue(begun.tx(), now, &caller.by, brand, settings, &offered, new).await?;
+    let made = Representation::new(&key, now);
+    begun.created(Some(key.version), &made, Some(("secret", &secret))).await
 }
 
-/// `GET /v1/api-keys?limit=&cursor=`, newest first.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    #[serde(default)]
+    #[param(inline)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<ApiKeyId>,
+    project: Option<ProjectId>,
+    /// Keys that this member's role bounds.
+    owner: Option<UserId>,
+    status: Option<Status>,
+    /// How the name begins, in whatever case.
+    #[param(inline)]
+    name: Option<SearchText>,
+}
+
+/// List API keys
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/v1/api-keys", tag = "API keys", params(ListQuery),
+    responses((status = 200, description = "A page of keys", body = PageOf<Representation>)),
+    security(("bearer" = ["read:api-keys"]), ("session" = []))
+)]
 pub async fn list(
     State(app): State<App>,
     caller: Caller<ReadApiKeys>,
-    RawQuery(query): RawQuery,
-) -> Result<axum::Json<ApiKeyPage>, Problem> {
-    let (limit, cursor) = paging(query.as_deref().unwrap_or_default())?;
+    Query(query): Query<ListQuery>,
+) -> Result<axum::Json<PageOf<Representation>>, Problem> {
     let now = app.clock.now();
-    let mut keys =
-        store::list(app.db.reader(), Some(caller.organization), cursor, limit + 1).await?;
-    let has_more = keys.len() as u64 > limit;
-    keys.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next_cursor = keys.last().map(|key| key.id).filter(|_| has_more);
-    let items = keys.iter().map(|key| Representation::new(key, now)).collect();
-    Ok(axum::Json(ApiKeyPage { items, next_cursor }))
+    if caller.project.is_some() && query.project.is_some() && caller.project != query.project {
+        // For whoever is confined to a project there is no other.
+        return Ok(axum::Json(PageOf::empty()));
+    }
+    let which = ListApiKeys {
+        organization: Some(caller.organization),
+        project: caller.project.or(query.project),
+        owner: query.owner.map(Some),
+        status: query.status,
+        name: query.name.as_ref().map(|name| name.0.as_str()),
+        before: query.cursor,
+        limit: query.limit.rows(),
+    };
+    let keys = store::list(app.db.reader(), now, which).await?;
+    let show = |key: ApiKey| Representation::new(&key, now);
+    Ok(axum::Json(PageOf::new(keys, query.limit, |key| key.id, show)))
 }
 
-fn paging(query: &str) -> Result<(u64, Option<ApiKeyId>), Problem> {
-    let wrong =
-        |field: &str, message: &str| Problem::invalid(vec![FieldError::new(field, message)]);
-    let doubled = |_| wrong("query", "a parameter was sent more than once");
-    let parameters = Parameters::parse(query.as_bytes())?;
-    let limit = parameters.get("limit").map_err(doubled)?.map(str::parse::<u64>).transpose();
-    let limit =
-        limit.ok().map(|limit| limit.unwrap_or(50)).filter(|limit| (1..=100).contains(limit));
-    let limit = limit.ok_or_else(|| wrong("limit", "must be a number from 1 to 100"))?;
-    let cursor = parameters.get("cursor").map_err(doubled)?.map(str::parse).transpose();
-    let cursor =
-        cursor.map_err(|_| wrong("cursor", "must be the next_cursor of an earlier page"))?;
-    Ok((limit, cursor))
+/// The key, if the caller may know of it.
+async fn found<P>(app: &App, caller: &Caller<P>, id: ApiKeyId) -> Result<ApiKey, Problem> {
+    store::find(app.db.reader(), Some(caller.organization), id)
+        .await?
+        .filter(|key| caller.project.is_none() || caller.project == key.project)
+        .ok_or_else(Problem::not_found)
 }
 
-/// The id in the path, if it is text at all.
-type PathId = Result<Path<String>, PathRejection>;
-
-fn key_id(id: PathId) -> Result<ApiKeyId, Problem> {
-    id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(Problem::not_found)
-}
-
-/// `GET /v1/api-keys/{id}`
+/// Read an API key
+#[utoipa::path(
+    get, path = "/v1/api-keys/{id}", tag = "API keys", params(("id" = ApiKeyId, Path)),
+    responses((status = 200, description = "The key, without its secret", body = Representation)),
+    security(("bearer" = ["read:api-keys"]), ("session" = []))
+)]
 pub async fn read(
     State(app): State<App>,
     caller: Caller<ReadApiKeys>,
-    id: PathId,
-) -> Result<axum::Json<Representation>, Problem> {
-    let id = key_id(id)?;
-    let key = store::find(app.db.reader(), Some(caller.organization), id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    Ok(axum::Json(Representation::new(&key, app.clock.now())))
+    PathId(id): PathId<ApiKeyId>,
+) -> Result<Versioned<Representation>, Problem> {
+    let key = found(&app, &caller, id).await?;
+    Ok(Versioned(key.version, Representation::new(&key, app.clock.now())))
 }
 
-/// `DELETE /v1/api-keys/{id}`: revokes it, at once and for good; once more changes nothing.
+/// Revoke an API key
+///
+/// At once and for good; once more changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/api-keys/{id}", tag = "API keys", params(("id" = ApiKeyId, Path)),
+    responses((status = 204, description = "It is revoked")),
+    security(("bearer" = ["write:api-keys"]), ("session" = []))
+)]
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller<WriteApiKeys>,
-    id: PathId,
+    PathId(id): PathId<ApiKeyId>,
 ) -> Result<StatusCode, Problem> {
-    let id = key_id(id)?;
+    found(&app, &caller, id).await?;
     if !super::revoke(&app.db, app.clock.now(), &caller.by, Some(caller.organization), id).await? {
         return Err(Problem::not_found());
     }
     app.revocations.catch_up().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who is to own the key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HandOver {
+    /// The id of a member, or that of the organization itself.
+    #[schema(example = "usr_01h455vb4pex5vsknk084sn02q")]
+    owner: String,
+}
+
+/// Hand an API key over
+///
+/// To another member, whose role bounds it from now on, or to the organization itself. Only who administers API keys
+/// and may do all that the key was made for can do so.
+#[utoipa::path(
+    post, path = "/v1/api-keys/{id}/hand-over", tag = "API keys", params(("id" = ApiKeyId, Path)),
+    responses((status = 200, description = "The key", body = Representation)),
+    security(("bearer" = ["admin:api-keys"]), ("session" = []))
+)]
+pub async fn hand_over(
+    State(app): State<App>,
+    caller: Caller<WriteApiKeys>,
+    PathId(id): PathId<ApiKeyId>,
+    Json(wanted): Json<HandOver>,
+) -> Result<Versioned<Representation>, Problem> {
+    found(&app, &caller, id).await?;
+    if !caller.scopes.covers(&"admin:api-keys".parse()?) {
+        return Err(Problem::forbidden("Only an admin may hand a key over."));
+    }
+    let owner = match wanted.owner.parse::<UserId>() {
+        Ok(user) => Some(user),
+        Err(_) if wanted.owner == caller.organization.to_string() => None,
+        Err(_) => {
+            let refused = crate::platform::Refused::field(
+                "owner",
+                "is neither a member nor the organization",
+            );
+            return Err(refused.into());
+        }
+    };
+    let now = app.clock.now();
+    let tx = app.db.begin().await?;
+    let (by, organization) = (&caller.by, caller.organization);
+    let key = super::hand_over(&tx, now, by, organization, id, owner, &caller.scopes).await?;
+    tx.commit().await?;
+    app.revocations.catch_up().await;
+    Ok(Versioned(key.version, Representation::new(&key, now)))
 }

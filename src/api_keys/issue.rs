@@ -1,4 +1,4 @@
-use entity::{ApiKeyId, OrganizationId, SecretId, Timestamp, UserId};
+use entity::{ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId};
 use portcullis_verifier::key::{self, Prefix};
 use portcullis_verifier::{Scope, ScopeSet};
 use sea_orm::DatabaseTransaction;
@@ -8,12 +8,15 @@ use super::{ApiKey, ApiKeySettings, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{FieldError, Refused, checked_name};
 use crate::resource_servers::ResourceServer;
+use crate::tenancy;
 
 const MAX_SCOPES: usize = 100;
 
 /// An API key to be.
 pub struct NewApiKey<'a> {
     pub organization: OrganizationId,
+    /// The project to confine it to, one of the organization's.
+    pub project: Option<ProjectId>,
     pub created_by: UserId,
     /// The most that whoever makes the key may do: no key reaches further.
     pub reach: &'a ScopeSet,
@@ -49,6 +52,11 @@ pub async fn issue(
         let message = format!("must be one of: {}", settings.environments.join(", "));
         errors.push(FieldError::new("environment", message));
     }
+    if let Some(project) = new.project
+        && tenancy::find_project(tx, new.organization, project).await?.is_none()
+    {
+        errors.push(FieldError::new("project", "is no project of the organization"));
+    }
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
     }
@@ -57,10 +65,13 @@ pub async fn issue(
     let key = ApiKey {
         id: ApiKeyId::new(now),
         organization: new.organization,
+        project: new.project,
         name,
         scopes,
         environment: environment.to_owned(),
         created_by: new.created_by,
+        owner: Some(new.created_by),
+        version: 1,
         created_at: now,
         expires_at: new.expires_at,
         revoked_at: None,
@@ -104,8 +115,20 @@ fn checked_scopes(
                     format!("`{scope}` is more than you may do yourself"),
                 ));
             }
+            Ok(scope) if needs_admin(resource_servers, &scope, new.reach) => {
+                errors.push(FieldError::new(field, format!("`{scope}` needs an admin")));
+            }
             Ok(scope) => scopes.insert(scope),
         }
     }
     scopes
+}
+
+/// Whether every API that offers the scope leaves it to admins.
+fn needs_admin(resource_servers: &[ResourceServer], scope: &Scope, reach: &ScopeSet) -> bool {
+    let wanted = ScopeSet::from_iter([scope.clone()]);
+    resource_servers
+        .iter()
+        .filter(|api| api.catalog.offers(scope))
+        .all(|api| api.catalog.within(&wanted, reach).is_empty())
 }

@@ -4,19 +4,21 @@
 
 pub mod api;
 mod decide;
+mod hand_over;
 mod issue;
 mod revoke;
 mod store;
 mod verify;
 
-use entity::{ApiKeyId, OrganizationId, Timestamp, UserId};
+use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 use serde::{Deserialize, Serialize};
 
 pub use decide::{Verdict, decide};
+pub use hand_over::hand_over;
 pub use issue::{NewApiKey, issue};
 pub use revoke::revoke;
-pub use store::{find, list};
+pub use store::{ListApiKeys, find, list, revoke_of_project};
 pub use verify::{Verified, verify};
 
 /// The `[api_keys]` section.
@@ -39,10 +41,15 @@ impl Default for ApiKeySettings {
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub organization: OrganizationId,
+    /// The project that it is confined to.
+    pub project: Option<ProjectId>,
     pub name: String,
     pub scopes: ScopeSet,
     pub environment: String,
     pub created_by: UserId,
+    /// Whose role bounds it; none when it belongs to the organization itself.
+    pub owner: Option<UserId>,
+    pub version: i32,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
@@ -52,8 +59,9 @@ pub struct ApiKey {
 }
 
 /// What a key is at a moment: derived, never stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ApiKeyStatus)]
 pub enum Status {
     Active,
     Expired,

@@ -1,14 +1,16 @@
 use entity::{
-    ApiKeyId, OrganizationId, SecretId, Timestamp, api_key, api_key_secret, membership, user,
+    ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId, api_key, api_key_secret, user,
 };
-use sea_orm::sea_query::Expr;
+use portcullis_verifier::ScopeSet;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
     DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 
-use super::ApiKey;
-use crate::tenancy::Role;
+use super::{ApiKey, Status};
+use crate::platform::db::{begins_with, search_text};
+use crate::tenancy::{self, Role};
 
 fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbErr> {
     Ok(ApiKey {
@@ -18,9 +20,12 @@ fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbE
             .map_err(|_| DbErr::Type(format!("api_keys {}: scopes is damaged", row.id)))?,
         id: row.id,
         organization: row.organization_id,
+        project: row.project_id,
         name: row.name,
         environment: row.environment,
         created_by: row.created_by,
+        owner: row.owner_id,
+        version: row.version,
         created_at: row.created_at,
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
@@ -29,11 +34,11 @@ fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbE
     })
 }
 
-/// A key as a caller presented it, and what its creator may do now.
+/// A key as a caller presented it, and what its owner may do now.
 pub(super) struct Found {
     pub key: ApiKey,
-    /// None when the creator is suspended or no member any more.
-    pub creator_role: Option<Role>,
+    /// None when the owner is suspended or no member any more.
+    pub reach: Option<ScopeSet>,
 }
 
 pub(super) async fn find_by_digest(
@@ -54,20 +59,26 @@ pub(super) async fn find_by_digest(
     let Some(row) = api_key::Entity::find_by_id(secret.api_key_id).one(connection).await? else {
         return Ok(None);
     };
-    let membership = membership::Entity::find_by_id((row.organization_id, row.created_by))
-        .one(connection)
-        .await?;
-    let creator = user::Entity::find_by_id(row.created_by).one(connection).await?;
-    let is_suspended = creator.is_none_or(|creator| creator.suspended_at.is_some());
-    let creator_role = membership
-        .filter(|_| !is_suspended)
-        .map(|membership| {
-            let damaged =
-                |_| DbErr::Type(format!("memberships of {}: role is damaged", membership.user_id));
-            membership.role.parse().map_err(damaged)
-        })
-        .transpose()?;
-    Ok(Some(Found { key: key(row, secret)?, creator_role }))
+    let reach = match row.owner_id {
+        Some(owner) => reach_of(connection, row.organization_id, owner).await?,
+        // The organization itself may do everything.
+        None => Some(Role::Owner.scopes().clone()),
+    };
+    Ok(Some(Found { key: key(row, secret)?, reach }))
+}
+
+/// What somebody may do in the organization now: none when they are suspended or no member.
+async fn reach_of(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<ScopeSet>, DbErr> {
+    let owner = user::Entity::find_by_id(user).one(connection).await?;
+    if owner.is_none_or(|owner| owner.suspended_at.is_some()) {
+        return Ok(None);
+    }
+    let membership = tenancy::find_membership(connection, organization, user).await?;
+    Ok(membership.map(|membership| membership.scopes))
 }
 
 /// The key of this organization, or of any.
@@ -88,21 +99,58 @@ pub async fn find(
     Ok(with_secrets(connection, vec![row]).await?.pop())
 }
 
-/// The organization's keys (or all), newest first; `before` goes on after an earlier page.
+/// Which keys to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListApiKeys<'a> {
+    pub organization: Option<OrganizationId>,
+    pub project: Option<ProjectId>,
+    /// A user, or none for those that belong to the organization itself.
+    pub owner: Option<Option<UserId>>,
+    pub status: Option<Status>,
+    /// How the name begins.
+    pub name: Option<&'a str>,
+    /// Goes on after an earlier page.
+    pub before: Option<ApiKeyId>,
+    pub limit: u64,
+}
+
+/// Keys, newest first.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn list(
     connection: &impl ConnectionTrait,
-    organization: Option<OrganizationId>,
-    before: Option<ApiKeyId>,
-    limit: u64,
+    now: Timestamp,
+    which: ListApiKeys<'_>,
 ) -> Result<Vec<ApiKey>, DbErr> {
-    let mut query = api_key::Entity::find().order_by_desc(api_key::Column::Id).limit(limit);
-    if let Some(organization) = organization {
+    let mut query = api_key::Entity::find().order_by_desc(api_key::Column::Id).limit(which.limit);
+    if let Some(organization) = which.organization {
         query = query.filter(api_key::Column::OrganizationId.eq(organization));
     }
-    if let Some(before) = before {
+    if let Some(project) = which.project {
+        query = query.filter(api_key::Column::ProjectId.eq(project));
+    }
+    if let Some(owner) = which.owner {
+        query = query.filter(match owner {
+            Some(owner) => api_key::Column::OwnerId.eq(owner),
+            None => api_key::Column::OwnerId.is_null(),
+        });
+    }
+    if let Some(name) = which.name {
+        query = query.filter(begins_with(api_key::Column::SearchName, &search_text(name)));
+    }
+    let has_expired = api_key::Column::ExpiresAt.lte(now);
+    query = match which.status {
+        None => query,
+        Some(Status::Revoked) => query.filter(api_key::Column::RevokedAt.is_not_null()),
+        Some(Status::Expired) => {
+            query.filter(api_key::Column::RevokedAt.is_null()).filter(has_expired)
+        }
+        Some(Status::Active) => query.filter(api_key::Column::RevokedAt.is_null()).filter(
+            Condition::any().add(api_key::Column::ExpiresAt.is_null()).add(has_expired.not()),
+        ),
+    };
+    if let Some(before) = which.before {
         query = query.filter(api_key::Column::Id.lt(before));
     }
     let rows = query.all(connection).await?;
@@ -139,10 +187,14 @@ pub(super) async fn insert(
     let row = api_key::ActiveModel {
         id: Set(new.id),
         organization_id: Set(new.organization),
+        project_id: Set(new.project),
         name: Set(new.name.clone()),
+        search_name: Set(search_text(&new.name)),
         scopes: Set(new.scopes.to_string()),
         environment: Set(new.environment.clone()),
         created_by: Set(new.created_by),
+        owner_id: Set(new.owner),
+        version: Set(new.version),
         created_at: Set(new.created_at),
         expires_at: Set(new.expires_at),
         revoked_at: Set(new.revoked_at),
@@ -159,6 +211,43 @@ pub(super) async fn insert(
     };
     row.insert(tx).await?;
     Ok(())
+}
+
+/// Whether this call gave the key, if it lives, another owner.
+pub(super) async fn update_owner(
+    tx: &DatabaseTransaction,
+    organization: OrganizationId,
+    id: ApiKeyId,
+    owner: Option<UserId>,
+) -> Result<bool, DbErr> {
+    let updated = api_key::Entity::update_many()
+        .col_expr(api_key::Column::OwnerId, Expr::value(owner))
+        .col_expr(api_key::Column::Version, Expr::col(api_key::Column::Version).add(1))
+        .filter(api_key::Column::Id.eq(id))
+        .filter(api_key::Column::OrganizationId.eq(organization))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Revokes every living key that is confined to the project; says how many. The log and the audit trail are for the
+/// caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_of_project(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    project: ProjectId,
+) -> Result<u64, DbErr> {
+    let updated = api_key::Entity::update_many()
+        .col_expr(api_key::Column::RevokedAt, Expr::value(now))
+        .filter(api_key::Column::ProjectId.eq(project))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected)
 }
 
 /// The organization of the key that this call revoked; none where there was nothing to revoke.

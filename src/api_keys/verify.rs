@@ -1,4 +1,4 @@
-use portcullis_verifier::key;
+use portcullis_verifier::{ScopeSet, key};
 use sea_orm::DbErr;
 
 use super::{ApiKey, Verdict, decide, store};
@@ -9,20 +9,23 @@ use entity::Timestamp;
 pub struct Verified {
     pub key: Option<ApiKey>,
     pub verdict: Verdict,
+    /// The most that its owner may do now.
+    pub reach: ScopeSet,
 }
 
 /// Checks what a caller presents as an API key: parse, find, decide. Garbage dies at its checksum, without a
-/// look-up; the rest costs one indexed read, and the key's creator and role are read with it.
+/// look-up; the rest costs one indexed read, and the key's owner and role are read with it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn verify(db: &Db, now: Timestamp, presented: &str) -> Result<Verified, DbErr> {
+    let unknown = Verified { key: None, verdict: Verdict::Unknown, reach: ScopeSet::default() };
     if !key::has_valid_checksum(presented) {
-        return Ok(Verified { key: None, verdict: Verdict::Unknown });
+        return Ok(unknown);
     }
     let Some(found) = store::find_by_digest(db.reader(), key::digest(presented), now).await? else {
-        return Ok(Verified { key: None, verdict: Verdict::Unknown });
+        return Ok(unknown);
     };
-    let verdict = decide(&found.key, found.creator_role, now);
-    Ok(Verified { key: Some(found.key), verdict })
+    let verdict = decide(&found.key, found.reach.as_ref(), now);
+    Ok(Verified { key: Some(found.key), verdict, reach: found.reach.unwrap_or_default() })
 }

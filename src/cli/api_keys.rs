@@ -10,7 +10,7 @@ use super::Failure;
 use super::context::{Context, acting_user, organization};
 use super::output;
 use crate::api_keys::api::{Created, Representation};
-use crate::api_keys::{self, NewApiKey};
+use crate::api_keys::{self, ListApiKeys, NewApiKey};
 use crate::audit::By;
 use crate::resource_servers;
 
@@ -94,12 +94,13 @@ impl Create {
         })?;
         let app = context.app().await?;
         let organization = organization(&app, self.organization.as_deref()).await?;
-        let (creator, role) = acting_user(&app, organization, self.creator.as_deref()).await?;
+        let (creator, reach) = acting_user(&app, organization, self.creator.as_deref()).await?;
         let resource_servers = resource_servers::list_all(app.db.reader()).await?;
         let new = NewApiKey {
             organization,
+            project: None,
             created_by: creator,
-            reach: role.scopes(),
+            reach: &reach,
             name: &self.name,
             scopes: &self.scopes,
             environment: self.environment.as_deref(),
@@ -124,7 +125,9 @@ impl Create {
 async fn list(context: &Context, limit: u64, json: bool) -> Result<(), Failure> {
     let app = context.app().await?;
     let now = app.clock.now();
-    let keys = api_keys::list(app.db.reader(), None, None, limit).await?;
+    let keys =
+        api_keys::list(app.db.reader(), now, ListApiKeys { limit, ..ListApiKeys::default() })
+            .await?;
     let shown: Vec<_> = keys.iter().map(|key| Representation::new(key, now)).collect();
     if json {
         return output::json(&shown);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use entity::{OrganizationId, UserId};
+use portcullis_verifier::ScopeSet;
 use secrecy::SecretString;
 
 use super::{Failure, output};
@@ -80,7 +81,7 @@ pub(super) async fn acting_user(
     app: &App,
     organization: OrganizationId,
     email: Option<&str>,
-) -> Result<(UserId, Role), Failure> {
+) -> Result<(UserId, ScopeSet), Failure> {
     let user = match email {
         None => tenancy::first_member(app.db.reader(), organization, Role::Owner).await?,
         Some(email) => {
@@ -93,7 +94,7 @@ pub(super) async fn acting_user(
         None => None,
     };
     match (user, membership) {
-        (Some(user), Some(membership)) => Ok((user, membership.role)),
+        (Some(user), Some(membership)) => Ok((user, membership.scopes)),
         _ => Err(Failure::Failed("there is no such member in the organization".to_owned())),
     }
 }

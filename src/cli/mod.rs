@@ -134,6 +134,11 @@ fn with_causes(error: &anyhow::Error) -> String {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
+            Refused::NotFound => Self::Failed("there is no such thing".to_owned()),
+            Refused::Forbidden(why) | Refused::Conflict(why) => Self::Failed(why),
+            Refused::Stale => {
+                Self::Failed("somebody else has just changed it; look again".to_owned())
+            }
             Refused::Failed(error) => error.into(),
             Refused::Invalid(errors) => {
                 let errors: Vec<String> = errors

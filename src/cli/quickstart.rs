@@ -83,7 +83,11 @@ async fn fill(
     let catalog = CATALOG
         .iter()
         .map(|(scope, sentence)| {
-            Ok(CatalogScope { scope: scope.parse()?, sentence: (*sentence).to_owned() })
+            Ok(CatalogScope {
+                scope: scope.parse()?,
+                sentence: (*sentence).to_owned(),
+                needs_admin: false,
+            })
         })
         .collect::<anyhow::Result<_>>()?;
     let new = NewResourceServer {
@@ -92,6 +96,8 @@ async fn fill(
         name: "Example API",
         algorithm: Algorithm::Es256,
         catalog: Catalog(catalog),
+        access_token_seconds: None,
+        is_shared: true,
     };
     let tx = app.db.begin().await?;
     let (api, credential) = resource_servers::create(&tx, now, &by, brand, new).await?;
@@ -101,6 +107,7 @@ async fn fill(
         clients::register(&tx, now, &by, brand, public_client(organization, &api)?).await?;
     let new = NewApiKey {
         organization,
+        project: None,
         created_by: user,
         reach: crate::tenancy::Role::Owner.scopes(),
         name: "Quickstart",

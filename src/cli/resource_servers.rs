@@ -63,6 +63,8 @@ impl ResourceServers {
                     name: &name,
                     algorithm,
                     catalog,
+                    access_token_seconds: None,
+                    is_shared: true,
                 };
                 let tx = app.db.begin().await?;
                 let (api, credential) =
@@ -89,6 +91,7 @@ fn catalog(scopes: &[String]) -> Result<Catalog, Failure> {
         Some(CatalogScope {
             scope: scope.trim().parse().ok()?,
             sentence: sentence.trim().to_owned(),
+            needs_admin: false,
         })
     };
     let entries = scopes.iter().map(|text| {

@@ -67,7 +67,7 @@ impl Users {
                 let organization = organization(&app, wanted.as_deref()).await?;
                 let (now, by) = (app.clock.now(), By::operator());
                 let new = NewUser { email: &email, name: &name, password: &password };
-                let membership = Some((organization, role));
+                let membership = Some((organization, role.into()));
                 let user = create_user(&app.db, &app.passwords, now, &by, new, membership).await?;
                 if json {
                     return output::json(&user);

@@ -13,6 +13,8 @@ use sea_orm::{
 };
 use serde::Serialize;
 
+use crate::platform::db::search_text;
+
 use super::{Client, ClientAudience, StoredSecret, web_origin};
 
 /// What people see of a client.
@@ -120,12 +122,19 @@ pub(super) async fn insert(
         id: Set(new.id),
         organization_id: Set(new.organization),
         name: Set(new.name.clone()),
+        search_name: Set(search_text(&new.name)),
         is_confidential: Set(new.is_confidential),
         requires_pkce: Set(new.requires_pkce),
         grant_types: Set(grant_types.join(" ")),
         redirect_uris: Set(new.redirect_uris.join(" ")),
         refresh_retry_seconds: Set(i32::try_from(new.refresh_retry.as_secs()).unwrap_or(60)),
+        is_first_party: Set(false),
+        logo_uri: Set(None),
+        policy_uri: Set(None),
+        tos_uri: Set(None),
+        version: Set(1),
         created_at: Set(now),
+        disabled_at: Set(None),
         revoked_at: Set(None),
     };
     row.insert(tx).await?;
@@ -153,6 +162,7 @@ async fn insert_audience(
             client_id: Set(client.id),
             user_id: Set(None),
             organization_id: Set(client.organization),
+            project_id: Set(None),
             resource_server_id: Set(audience.resource_server),
             scopes: Set(audience.allowed.to_string()),
             created_at: Set(now),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entity::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId};
+use entity::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 use portcullis_verifier::{ScopeSet, key};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +19,8 @@ pub struct Code {
     pub client: ClientId,
     pub user: UserId,
     pub organization: OrganizationId,
+    /// The project that it will be confined to.
+    pub project: Option<ProjectId>,
     pub resource_server: ResourceServerId,
     pub scopes: ScopeSet,
     pub redirect_uri: String,

@@ -7,14 +7,14 @@ mod code;
 mod end;
 mod store;
 
-use entity::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId};
+use entity::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 
 pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
 pub use end::end;
 pub use store::{
-    Advance, advance, clear_retry_answers, delete_expired_codes, find, insert, list_consents,
-    remember_consent,
+    Advance, Consent, advance, clear_retry_answers, delete_expired_codes, end_of_project, find,
+    insert, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.
@@ -25,8 +25,11 @@ pub struct Grant {
     /// None when the client acts for itself.
     pub user: Option<UserId>,
     pub organization: OrganizationId,
+    /// The project that it is confined to.
+    pub project: Option<ProjectId>,
     pub resource_server: ResourceServerId,
     pub scopes: ScopeSet,
+    pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     pub refresh: Option<Refresh>,
 }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use entity::{
-    ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, UserId, authorization_code,
-    consent, grant,
+    ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId,
+    authorization_code, consent, grant,
 };
 use portcullis_verifier::ScopeSet;
 use sea_orm::sea_query::{Expr, OnConflict};
@@ -25,6 +25,7 @@ pub(super) async fn insert_code(
         client_id: Set(code.client),
         user_id: Set(code.user),
         organization_id: Set(code.organization),
+        project_id: Set(code.project),
         resource_server_id: Set(code.resource_server),
         scopes: Set(code.scopes.to_string()),
         redirect_uri: Set(code.redirect_uri.clone()),
@@ -52,6 +53,7 @@ pub(super) async fn find_code(
             client: row.client_id,
             user: row.user_id,
             organization: row.organization_id,
+            project: row.project_id,
             resource_server: row.resource_server_id,
             redirect_uri: row.redirect_uri,
             code_challenge: row.code_challenge,
@@ -95,16 +97,17 @@ pub async fn delete_expired_codes(
 
 /// # Errors
 /// When the database fails.
-pub async fn insert(tx: &DatabaseTransaction, now: Timestamp, new: &Grant) -> Result<(), DbErr> {
+pub async fn insert(tx: &DatabaseTransaction, new: &Grant) -> Result<(), DbErr> {
     let refresh = new.refresh.as_ref();
     let row = grant::ActiveModel {
         id: Set(new.id),
         client_id: Set(new.client),
         user_id: Set(new.user),
         organization_id: Set(new.organization),
+        project_id: Set(new.project),
         resource_server_id: Set(new.resource_server),
         scopes: Set(new.scopes.to_string()),
-        created_at: Set(now),
+        created_at: Set(new.created_at),
         ended_at: Set(new.ended_at),
         generation: Set(refresh.map_or(0, |refresh| refresh.generation)),
         refresh_expires_at: Set(refresh.map(|refresh| refresh.expires_at)),
@@ -142,7 +145,9 @@ fn grant(row: grant::Model) -> Result<Grant, DbErr> {
         client: row.client_id,
         user: row.user_id,
         organization: row.organization_id,
+        project: row.project_id,
         resource_server: row.resource_server_id,
+        created_at: row.created_at,
         ended_at: row.ended_at,
         refresh,
     })
@@ -198,6 +203,26 @@ pub async fn clear_retry_answers(
     Ok(cleared.rows_affected)
 }
 
+/// Ends every living grant that is confined to the project; says how many. The log and the audit trail are for the
+/// caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_project(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    project: ProjectId,
+) -> Result<u64, DbErr> {
+    let updated = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::ProjectId.eq(project))
+        .filter(grant::Column::EndedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected)
+}
+
 /// The organization of the grant that this call ended; none where there was nothing to end.
 pub(super) async fn mark_ended(
     tx: &DatabaseTransaction,
@@ -214,6 +239,14 @@ pub(super) async fn mark_ended(
     Ok(rows.first().map(|row| row.organization_id))
 }
 
+/// What a user has consented to in one organization.
+pub struct Consent {
+    pub organization: OrganizationId,
+    /// The project that it was confined to.
+    pub project: Option<ProjectId>,
+    pub scopes: ScopeSet,
+}
+
 /// What the user has consented to for this client and resource server, by organization, latest first.
 ///
 /// # Errors
@@ -223,7 +256,7 @@ pub async fn list_consents(
     user: UserId,
     client: ClientId,
     resource_server: ResourceServerId,
-) -> Result<Vec<(OrganizationId, ScopeSet)>, DbErr> {
+) -> Result<Vec<Consent>, DbErr> {
     let rows = consent::Entity::find()
         .filter(consent::Column::UserId.eq(user))
         .filter(consent::Column::ClientId.eq(client))
@@ -231,13 +264,21 @@ pub async fn list_consents(
         .order_by_desc(consent::Column::GrantedAt)
         .all(connection)
         .await?;
-    let mut consents: Vec<(OrganizationId, ScopeSet)> = Vec::new();
+    let mut consents: Vec<Consent> = Vec::new();
     for row in rows {
         let damaged = |_| DbErr::Type(format!("consents {user} {client}: a scope is damaged"));
         let scope = row.scope.parse().map_err(damaged)?;
-        match consents.iter_mut().find(|(organization, _)| *organization == row.organization_id) {
-            Some((_, scopes)) => scopes.insert(scope),
-            None => consents.push((row.organization_id, ScopeSet::from_iter([scope]))),
+        // What was agreed to for one project is no word about another, nor about the whole organization.
+        let same = |it: &&mut Consent| {
+            it.organization == row.organization_id && it.project == row.project_id
+        };
+        match consents.iter_mut().find(same) {
+            Some(consent) => consent.scopes.insert(scope),
+            None => consents.push(Consent {
+                organization: row.organization_id,
+                project: row.project_id,
+                scopes: ScopeSet::from_iter([scope]),
+            }),
         }
     }
     Ok(consents)
@@ -258,6 +299,7 @@ pub async fn remember_consent(
         organization_id: Set(code.organization),
         resource_server_id: Set(code.resource_server),
         scope: Set(scope.to_string()),
+        project_id: Set(code.project),
         granted_at: Set(now),
     });
     let key = [
@@ -267,7 +309,9 @@ pub async fn remember_consent(
         consent::Column::ResourceServerId,
         consent::Column::Scope,
     ];
-    let on_conflict = OnConflict::columns(key).update_column(consent::Column::GrantedAt).to_owned();
+    let on_conflict = OnConflict::columns(key)
+        .update_columns([consent::Column::GrantedAt, consent::Column::ProjectId])
+        .to_owned();
     consent::Entity::insert_many(rows).on_conflict(on_conflict).exec_without_returning(tx).await?;
     Ok(())
 }

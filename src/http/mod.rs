@@ -2,16 +2,26 @@
 
 mod authorization;
 mod client_address;
+mod conditional;
+mod creation;
 mod page;
 mod page_error;
 mod parameters;
+mod path;
 mod problem;
+mod query;
+mod session;
 mod source;
 
 pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge};
 pub use client_address::{ClientAddress, client_address};
+pub use conditional::{IfMatch, Versioned};
+pub use creation::{Beginning, Begun, Creation};
 pub use page::{Page, content_security_policy};
 pub use page_error::{PageError, render_page_errors};
 pub use parameters::{BadParameters, Doubled, Form, MAX_BODY, Parameters};
-pub use problem::{Json, Problem};
+pub use path::PathId;
+pub use problem::{Json, Problem, ProblemDocument};
+pub use query::{Limit, PageOf, Query, SearchText};
+pub use session::{session_cookie_name, session_token};
 pub use source::Source;

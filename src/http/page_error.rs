@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::Page;
 use super::parameters::{BadParameters, Doubled};
 use crate::app::App;
+use crate::platform::Refused;
 use crate::platform::db::is_busy;
 
 /// An error page on its way out.
@@ -77,6 +78,28 @@ impl<E: Into<anyhow::Error>> From<E> for PageError {
         );
         error.cause = Some(cause);
         error
+    }
+}
+
+impl From<Refused> for PageError {
+    fn from(refused: Refused) -> Self {
+        let title = "This can't be done";
+        match refused {
+            Refused::Invalid(errors) => {
+                let sentences = errors.iter().map(|it| format!("{} {}.", it.field, it.message));
+                let message = sentences.collect::<Vec<_>>().join(" ");
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, title, message)
+            }
+            Refused::NotFound => Self::not_found(),
+            Refused::Forbidden(why) => Self::new(StatusCode::FORBIDDEN, title, why),
+            Refused::Conflict(why) => Self::new(StatusCode::CONFLICT, title, why),
+            Refused::Stale => Self::new(
+                StatusCode::CONFLICT,
+                title,
+                "Somebody else has just changed it. Go back, reload the page, and look again.",
+            ),
+            Refused::Failed(cause) => cause.into(),
+        }
     }
 }
 

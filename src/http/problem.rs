@@ -6,10 +6,11 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 use super::parameters::{BadParameters, read_body};
-use crate::platform::FieldError;
 use crate::platform::db::is_busy;
+use crate::platform::{FieldError, Refused};
 
 /// A problem document on its way out.
 #[derive(Debug)]
@@ -22,14 +23,19 @@ pub struct Problem {
     cause: Option<anyhow::Error>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument<'a> {
+    /// Always `about:blank`: the status says what kind of problem it is.
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
     status: u16,
     detail: &'a str,
+    /// Each wrong field, where fields are wrong.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
     errors: &'a [FieldError],
 }
 
@@ -63,11 +69,42 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Not found", "There is nothing here that you may see.")
     }
 
+    /// 403, for somebody who is known and may not.
+    pub fn forbidden(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Not allowed", why)
+    }
+
+    /// 409, for what can't be done as things stand.
+    pub fn conflict(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", why)
+    }
+
+    /// 412, for an edit of what somebody else has changed meanwhile.
+    #[must_use]
+    pub fn stale() -> Self {
+        let detail =
+            "Somebody else has changed it since you read it. Read it again, then edit that.";
+        Self::new(StatusCode::PRECONDITION_FAILED, "Changed meanwhile", detail)
+    }
+
     /// Adds the `WWW-Authenticate` header.
     #[must_use]
     pub fn with_challenge(mut self, challenge: String) -> Self {
         self.challenge = Some(challenge);
         self
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid(errors) => Self::invalid(errors),
+            Refused::NotFound => Self::not_found(),
+            Refused::Forbidden(why) => Self::forbidden(why),
+            Refused::Conflict(why) => Self::conflict(why),
+            Refused::Stale => Self::stale(),
+            Refused::Failed(cause) => cause.into(),
+        }
     }
 }
 
@@ -99,7 +136,7 @@ impl IntoResponse for Problem {
         if let Some(cause) = &self.cause {
             tracing::error!(error = format!("{cause:#}"), "a request failed");
         }
-        let document = Document {
+        let document = ProblemDocument {
             kind: "about:blank",
             title: self.title,
             status: self.status.as_u16(),
@@ -127,25 +164,30 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
-        let is_json = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-        if !is_json {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Unsupported media type",
-                "The body must be application/json.",
-            ));
-        }
-        let body = read_body(request.into_body()).await?;
-        parse(&body).map(Self)
+        let body = read_json(request).await?;
+        parse_json(&body).map(Self)
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// A body that says that it is JSON.
+pub(super) async fn read_json(request: Request<Body>) -> Result<Vec<u8>, Problem> {
+    let is_json = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Unsupported media type",
+            "The body must be application/json.",
+        ));
+    }
+    Ok(read_body(request.into_body()).await?)
+}
+
+pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let not_json =
         || Problem::new(StatusCode::BAD_REQUEST, "Unreadable request", "The body is not JSON.");
     let mut json = serde_json::Deserializer::from_slice(body);

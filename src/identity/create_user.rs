@@ -7,7 +7,7 @@ use crate::audit::{self, By, Event};
 use crate::platform::db::Db;
 use crate::platform::password::Passwords;
 use crate::platform::{FieldError, Refused, checked_name};
-use crate::tenancy::{self, Role};
+use crate::tenancy::{self, RoleRef};
 
 /// Long enough that guessing at the pace that we allow is hopeless (NIST SP 800-63B §3.1.1 asks for no composition).
 const SHORTEST_PASSWORD: usize = 12;
@@ -63,7 +63,7 @@ pub async fn create_user(
     now: Timestamp,
     by: &By,
     new: NewUser<'_>,
-    membership: Option<(OrganizationId, Role)>,
+    membership: Option<(OrganizationId, RoleRef)>,
 ) -> Result<User, Refused> {
     let checked = CheckedUser::new(passwords, new).await?;
     let tx = db.begin().await?;
@@ -72,7 +72,7 @@ pub async fn create_user(
         tenancy::insert_membership(&tx, now, organization, user.id, role).await?;
         let event = Event::new("member.added", user.id)
             .in_organization(organization)
-            .with(serde_json::json!({ "role": role.as_str() }));
+            .with(serde_json::json!({ "role": role }));
         audit::record(&tx, now, by, event).await?;
     }
     tx.commit().await?;

@@ -10,14 +10,13 @@ use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use url::{Url, form_urlencoded};
 
-use super::{
-    Login, LoginAttempt, Session, SessionToken, SetUp, SetUpRefused, end_session, find_session,
-    log_in,
-};
+use super::{Login, LoginAttempt, Session, SetUp, SetUpRefused, end_session, find_session, log_in};
 use super::{link_is_valid, set_up};
 use crate::app::App;
 use crate::audit::Actor;
-use crate::http::{ClientAddress, Form, Page, PageError, Parameters, Source};
+use crate::http::{
+    ClientAddress, Form, Page, PageError, Parameters, Source, session_cookie_name, session_token,
+};
 use crate::platform::{FieldError, Refused};
 use crate::tenancy::{self, Membership};
 
@@ -26,8 +25,7 @@ use crate::tenancy::{self, Membership};
 /// # Errors
 /// When the database fails.
 pub async fn current_session(app: &App, cookies: &CookieJar) -> Result<Option<Session>, PageError> {
-    let Some(cookie) = cookies.get(cookie_name(app)) else { return Ok(None) };
-    let token = SessionToken::from_cookie(cookie.value());
+    let Some(token) = session_token(app, cookies) else { return Ok(None) };
     Ok(find_session(&app.db, app.clock.now(), &token).await?)
 }
 
@@ -38,13 +36,8 @@ pub fn login_url(base: &str, next: &str) -> String {
     format!("{base}/login?{query}")
 }
 
-/// `__Host-` binds the cookie to this very host, but needs https; on loopback http there is none to be had.
-fn cookie_name(app: &App) -> &'static str {
-    if app.config.is_https { "__Host-portcullis" } else { "portcullis" }
-}
-
 fn session_cookie(app: &App, value: String, lifetime: Duration) -> Cookie<'static> {
-    Cookie::build((cookie_name(app), value))
+    Cookie::build((session_cookie_name(app), value))
         .path("/")
         .http_only(true)
         .secure(app.config.is_https)
@@ -124,8 +117,8 @@ pub async fn post_login(
     match log_in(&app.db, &app.passwords, &app.limits, app.clock.now(), source, attempt).await? {
         Login::Done(session) => {
             // A session that this browser had before, perhaps planted there, ends with the login.
-            if let Some(before) = cookies.get(cookie_name(&app)) {
-                end_session(&app.db, &SessionToken::from_cookie(before.value())).await?;
+            if let Some(before) = session_token(&app, &cookies) {
+                end_session(&app.db, &before).await?;
             }
             let cookie = session_cookie(&app, session.expose().to_owned(), lifetime);
             Ok((cookies.add(cookie), Redirect::to(&next)).into_response())
@@ -143,8 +136,8 @@ pub async fn post_login(
 
 /// `POST /logout`
 pub async fn logout(State(app): State<App>, cookies: CookieJar) -> Result<Response, PageError> {
-    if let Some(cookie) = cookies.get(cookie_name(&app)) {
-        end_session(&app.db, &SessionToken::from_cookie(cookie.value())).await?;
+    if let Some(token) = session_token(&app, &cookies) {
+        end_session(&app.db, &token).await?;
     }
     let gone = session_cookie(&app, String::new(), Duration::ZERO);
     Ok((cookies.add(gone), Redirect::to(&format!("{}/login", app.config.base_path)))
@@ -231,7 +224,7 @@ pub async fn post_setup(
         match set_up(&app.db, &app.passwords, now, &source.by(Actor::Anonymous), wanted).await {
             Ok((user, _)) => user,
             Err(SetUpRefused::Done | SetUpRefused::BadLink) => return Err(bad_link()),
-            Err(SetUpRefused::Refused(Refused::Failed(cause))) => return Err(cause.into()),
+
             Err(SetUpRefused::Refused(Refused::Invalid(problems))) => {
                 let base = &app.config.base_path;
                 let page = SetupPage { base, token, email, name, organization, problems };
@@ -239,6 +232,7 @@ pub async fn post_setup(
                     .with_status(StatusCode::UNPROCESSABLE_ENTITY)
                     .into_response());
             }
+            Err(SetUpRefused::Refused(refused)) => return Err(refused.into()),
         };
     let lifetime = Duration::from_secs(app.config.login.session_seconds);
     let session = super::session::begin_session(app.db.writer(), now, lifetime, user.id).await?;

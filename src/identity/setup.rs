@@ -119,6 +119,7 @@ pub async fn set_up(
     store::delete_setup_links(&tx).await?;
     let user = insert_user(&tx, now, by, checked).await?;
     let organization = tenancy::insert_organization(&tx, now, organization_name).await?;
+    tenancy::set_operator(&tx, organization).await?;
     tenancy::insert_membership(&tx, now, organization, user.id, Role::Owner).await?;
     let event = Event::new("installation.set_up", organization).in_organization(organization);
     audit::record(&tx, now, by, event).await?;

@@ -56,6 +56,7 @@ pub(super) async fn insert_user(
         password_hash: Set(password_hash.to_owned()),
         created_at: Set(new.created_at),
         suspended_at: Set(new.suspended_at),
+        erased_at: Set(None),
     };
     row.insert(tx).await?;
     Ok(())

@@ -132,7 +132,10 @@ async fn api_key(
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Ok(None);
     };
-    let scopes = asker.catalog.relevant(&scopes);
+    if !asker.is_offered_to(key.organization) {
+        return Ok(None);
+    }
+    let scopes = asker.catalog.within(&asker.catalog.relevant(&scopes), &verified.reach);
     if scopes.is_empty() {
         return Ok(None);
     }
@@ -144,11 +147,17 @@ async fn api_key(
         "api_key": key.id,
         "org": key.organization,
         "creator": key.created_by,
+        "owner": key.owner,
         "scope": scopes,
         "iat": key.created_at.unix_seconds(),
     });
-    if let (Some(members), Some(end)) = (answer.as_object_mut(), key.expires_at) {
-        members.insert("exp".to_owned(), end.unix_seconds().into());
+    if let Some(members) = answer.as_object_mut() {
+        if let Some(end) = key.expires_at {
+            members.insert("exp".to_owned(), end.unix_seconds().into());
+        }
+        if let Some(project) = key.project {
+            members.insert("project".to_owned(), project.to_string().into());
+        }
     }
     Ok(Some(answer))
 }
@@ -180,6 +189,7 @@ async fn refresh_token(
             "client_id": grant.client,
             "sub": grant.user,
             "org": grant.organization,
+            "project": grant.project,
             "grant": grant.id,
             "scope": grant.scopes,
             "exp": state.expires_at.unix_seconds(),

@@ -8,8 +8,9 @@ use migration::{Migrator, MigratorTrait as _};
 use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ColumnTrait, Condition, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use url::Url;
 
@@ -202,6 +203,18 @@ pub async fn notify(tx: &DatabaseTransaction, channel: &str) -> Result<(), DbErr
         tx.execute_raw(statement).await?;
     }
     Ok(())
+}
+
+/// A name as it is searched for: without regard to case and the space around it.
+#[must_use]
+pub fn search_text(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// The condition that a column which compares byte by byte begins with this text; an index serves it on either
+/// database, which `LIKE` does not promise.
+pub fn begins_with<C: ColumnTrait>(column: C, text: &str) -> Condition {
+    Condition::all().add(column.gte(text)).add(column.lt(format!("{text}{}", char::MAX)))
 }
 
 /// The file that a `sqlite:` URL names.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// One wrong field and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
     pub field: String,
     pub message: String,
@@ -15,16 +15,31 @@ impl FieldError {
     }
 }
 
-/// Why a verb did nothing: the input is wrong, or something of ours failed.
+/// Why a verb did nothing.
 #[derive(Debug)]
 pub enum Refused {
+    /// These fields are wrong.
     Invalid(Vec<FieldError>),
+    /// What it is about does not exist, or not for whoever asks.
+    NotFound,
+    /// Whoever asks may not; why.
+    Forbidden(String),
+    /// As things stand it can't be done; why.
+    Conflict(String),
+    /// Somebody else has changed it since it was read.
+    Stale,
     Failed(anyhow::Error),
 }
 
 impl Refused {
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError::new(field, message)])
+    }
+
+    /// Why a change of one version of a row met no row.
+    #[must_use]
+    pub fn absent_or_stale(is_there: bool) -> Self {
+        if is_there { Self::Stale } else { Self::NotFound }
     }
 }
 

@@ -5,6 +5,8 @@ use portcullis_verifier::{Scope, ScopeSet};
 pub struct CatalogScope {
     pub scope: Scope,
     pub sentence: String,
+    /// Whether only somebody who administers the resource may grant it; else whoever may do it themselves.
+    pub needs_admin: bool,
 }
 
 /// What a resource server offers, in the order in which people see it.
@@ -26,6 +28,34 @@ impl Catalog {
     #[must_use]
     pub fn relevant(&self, scopes: &ScopeSet) -> ScopeSet {
         scopes.iter().filter(|scope| self.offers(scope)).cloned().collect()
+    }
+
+    /// What somebody with this reach may grant of these scopes: what they may do themselves, less what needs an
+    /// admin where they are none. A wildcard that would take such a scope along is spelled out without it.
+    #[must_use]
+    pub fn within(&self, scopes: &ScopeSet, reach: &ScopeSet) -> ScopeSet {
+        let guarded: Vec<Scope> = self
+            .0
+            .iter()
+            .filter(|entry| entry.needs_admin && !reach.covers(&administration_of(&entry.scope)))
+            .map(|entry| entry.scope.clone())
+            .collect();
+        let is_guarded = |scope: &Scope| {
+            let unfiltered = scope.without_filter();
+            guarded.iter().any(|entry| unfiltered.covers(entry))
+        };
+        let mut left = ScopeSet::default();
+        for scope in scopes.intersection(reach).iter() {
+            if !is_guarded(scope) {
+                left.insert(scope.clone());
+            } else if scope.is_wildcard() {
+                let spelled_out = self.0.iter().map(|entry| &entry.scope);
+                let spelled_out =
+                    spelled_out.filter(|entry| scope.covers(entry) && !is_guarded(entry));
+                spelled_out.for_each(|entry| left.insert(entry.clone()));
+            }
+        }
+        left
     }
 
     /// What to tell a person that this scope allows.
@@ -50,6 +80,16 @@ impl Catalog {
     }
 }
 
+/// The scope that makes somebody an admin of what this scope is about.
+fn administration_of(scope: &Scope) -> Scope {
+    let text = match scope.resource() {
+        Some(resource) if resource != "*" => format!("admin:{resource}"),
+        _ => "admin".to_owned(),
+    };
+    // The resource is one that was parsed before.
+    text.parse().unwrap_or_else(|_| scope.clone())
+}
+
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters
@@ -66,6 +106,7 @@ mod tests {
         let entry = |scope: &str, sentence: &str| CatalogScope {
             scope: scope.parse().unwrap(),
             sentence: sentence.to_owned(),
+            needs_admin: scope == "write:members",
         };
         Catalog(vec![
             entry("read:tenants", "See your tenants"),
@@ -86,6 +127,38 @@ mod tests {
         // `admin` in the catalog does not make every other scope known.
         assert!(!offers("write:tenants") && !offers("read:users") && !offers("create:invoices"));
         assert!(!offers("*:users"));
+    }
+
+    #[test]
+    fn what_needs_an_admin_only_an_admin_may_grant() {
+        let entry = |scope: &str, needs_admin| CatalogScope {
+            scope: scope.parse().unwrap(),
+            sentence: "x".to_owned(),
+            needs_admin,
+        };
+        let catalog = Catalog(vec![
+            entry("read:members", false),
+            entry("write:members", true),
+            entry("write:keys", false),
+            entry("export:members", true),
+            entry("admin", false),
+        ]);
+        let within = |scopes: &str, reach: &str| {
+            catalog.within(&scopes.parse().unwrap(), &reach.parse().unwrap()).to_string()
+        };
+        assert_eq!(within("write:members", "admin"), "write:members");
+        assert_eq!(within("write:members", "admin:members"), "write:members");
+        assert_eq!(within("write:members", "write"), "");
+        assert_eq!(within("write:members/acme", "write"), "");
+        assert_eq!(within("read:members", "write"), "read:members");
+        // A wildcard keeps what it may.
+        assert_eq!(within("write", "write"), "read:members write:keys");
+        assert_eq!(within("*:members", "*"), "read:members");
+        assert_eq!(within("*:members", "admin *"), "*:members");
+        assert_eq!(within("admin", "admin"), "admin");
+        assert_eq!(within("read", "read"), "read");
+        // And nobody grants what they may not do themselves.
+        assert_eq!(within("write:keys", "read"), "read:keys");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use entity::{OrganizationId, ResourceServerId, Timestamp};
 use portcullis_verifier::key::{self, Prefix};
 use sea_orm::{DatabaseTransaction, SqlErr};
@@ -7,6 +9,7 @@ use url::Url;
 use super::{Catalog, ResourceServer, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{FieldError, Refused, checked_name};
+use crate::revocation::LONGEST_TOKEN_LIFETIME;
 use crate::signing::Algorithm;
 
 const MAX_CATALOG: usize = 500;
@@ -19,6 +22,10 @@ pub struct NewResourceServer<'a> {
     pub name: &'a str,
     pub algorithm: Algorithm,
     pub catalog: Catalog,
+    /// How long its access tokens live, in seconds; none: as the setting says.
+    pub access_token_seconds: Option<u64>,
+    /// Whether every organization may use it, or its own alone.
+    pub is_shared: bool,
 }
 
 /// Registers an API; the credential with which it introspects and follows revocations is told this once.
@@ -36,6 +43,7 @@ pub async fn create(
     let name = checked_name("name", new.name, &mut errors).to_owned();
     check_audience(new.audience, &mut errors);
     check_catalog(&new.catalog, &mut errors);
+    check_lifetime(new.access_token_seconds, &mut errors);
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
     }
@@ -46,12 +54,15 @@ pub async fn create(
         audience: new.audience.to_owned(),
         name,
         algorithm: new.algorithm,
-        access_token_lifetime: None,
+        access_token_lifetime: new.access_token_seconds.map(Duration::from_secs),
         catalog: new.catalog,
         is_management: false,
+        is_shared: new.is_shared,
+        created_at: now,
+        version: 1,
     };
     let digest = key::digest(credential.expose_secret());
-    if let Err(error) = store::insert(tx, now, &resource_server, Some(digest)).await {
+    if let Err(error) = store::insert(tx, &resource_server, Some(digest)).await {
         return Err(match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => {
                 Refused::field("audience", "is taken by another resource server")
@@ -73,6 +84,14 @@ fn check_audience(audience: &str, errors: &mut Vec<FieldError>) {
                 && !audience.contains(char::is_whitespace)
                 && audience.len() <= 200 => {}
         _ => errors.push(FieldError::new("audience", "must be an absolute URI without a fragment")),
+    }
+}
+
+fn check_lifetime(seconds: Option<u64>, errors: &mut Vec<FieldError>) {
+    let longest = LONGEST_TOKEN_LIFETIME.as_secs();
+    if seconds.is_some_and(|seconds| seconds == 0 || seconds > longest) {
+        let message = format!("must be from 1 to {longest} seconds");
+        errors.push(FieldError::new("access_token_seconds", message));
     }
 }
 

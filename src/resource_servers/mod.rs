@@ -11,14 +11,14 @@ mod store;
 
 use std::time::Duration;
 
-use entity::{OrganizationId, ResourceServerId};
+use entity::{OrganizationId, ResourceServerId, Timestamp};
 
 pub use authenticate::authenticate;
 pub use cache::ResourceServers;
 pub use catalog::{Catalog, CatalogScope};
 pub use create::{NewResourceServer, create};
-pub use management::{READ_API_KEYS, WRITE_API_KEYS, adopt_management_api, ensure_management_api};
-pub use store::{find_by_audience, list_all};
+pub use management::{adopt_management_api, ensure_management_api, management_catalog, scopes};
+pub use store::{find_by_audience, list_all, list_offered};
 
 use crate::signing::Algorithm;
 
@@ -36,4 +36,16 @@ pub struct ResourceServer {
     pub access_token_lifetime: Option<Duration>,
     pub catalog: Catalog,
     pub is_management: bool,
+    /// Whether every organization may use it, or its own alone.
+    pub is_shared: bool,
+    pub created_at: Timestamp,
+    pub version: i32,
+}
+
+impl ResourceServer {
+    /// Whether this organization's people, clients and keys may have its scopes.
+    #[must_use]
+    pub fn is_offered_to(&self, organization: OrganizationId) -> bool {
+        self.is_shared || self.organization == Some(organization)
+    }
 }

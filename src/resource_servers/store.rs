@@ -1,11 +1,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use entity::{ResourceServerId, Timestamp, catalog_scope, installation, resource_server};
+use entity::{OrganizationId, ResourceServerId, catalog_scope, installation, resource_server};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
+    DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 
 use super::{Catalog, CatalogScope, ResourceServer};
@@ -49,7 +49,10 @@ async fn one(
     connection: &impl ConnectionTrait,
     condition: sea_orm::sea_query::Expr,
 ) -> Result<Option<ResourceServer>, DbErr> {
-    let Some(row) = resource_server::Entity::find().filter(condition).one(connection).await? else {
+    let living = resource_server::Entity::find()
+        .filter(condition)
+        .filter(resource_server::Column::DeletedAt.is_null());
+    let Some(row) = living.one(connection).await? else {
         return Ok(None);
     };
     let scopes = catalog_scope::Entity::find()
@@ -65,12 +68,36 @@ async fn one(
 /// # Errors
 /// When the database fails.
 pub async fn list_all(connection: &impl ConnectionTrait) -> Result<Vec<ResourceServer>, DbErr> {
+    several(connection, Condition::all()).await
+}
+
+/// The resource servers that the organization may use: those that are shared, and its own; oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_offered(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+) -> Result<Vec<ResourceServer>, DbErr> {
+    let is_offered = Condition::any()
+        .add(resource_server::Column::IsShared.eq(true))
+        .add(resource_server::Column::OrganizationId.eq(organization));
+    several(connection, is_offered).await
+}
+
+async fn several(
+    connection: &impl ConnectionTrait,
+    which: Condition,
+) -> Result<Vec<ResourceServer>, DbErr> {
     let rows = resource_server::Entity::find()
+        .filter(which)
+        .filter(resource_server::Column::DeletedAt.is_null())
         .order_by_asc(resource_server::Column::Id)
         .all(connection)
         .await?;
     let mut catalogs: HashMap<ResourceServerId, Vec<catalog_scope::Model>> = HashMap::new();
     let scopes = catalog_scope::Entity::find()
+        .filter(catalog_scope::Column::ResourceServerId.is_in(rows.iter().map(|row| row.id)))
         .order_by_asc(catalog_scope::Column::Position)
         .all(connection)
         .await?;
@@ -95,7 +122,7 @@ fn resource_server(
         .into_iter()
         .map(|entry| {
             let scope = entry.scope.parse().map_err(|_| damaged("the catalog"))?;
-            Ok(CatalogScope { scope, sentence: entry.sentence })
+            Ok(CatalogScope { scope, sentence: entry.sentence, needs_admin: entry.needs_admin })
         })
         .collect::<Result<_, DbErr>>()?;
     let lifetime = row
@@ -110,6 +137,9 @@ fn resource_server(
         access_token_lifetime: lifetime.map(Duration::from_secs),
         catalog: Catalog(catalog),
         is_management: row.is_management,
+        is_shared: row.is_shared,
+        created_at: row.created_at,
+        version: row.version,
         audience: row.audience,
         name: row.name,
     })
@@ -117,7 +147,6 @@ fn resource_server(
 
 pub(super) async fn insert(
     tx: &DatabaseTransaction,
-    now: Timestamp,
     new: &ResourceServer,
     credential_digest: Option<[u8; 32]>,
 ) -> Result<(), DbErr> {
@@ -131,8 +160,13 @@ pub(super) async fn insert(
             .access_token_lifetime
             .map(|lifetime| i32::try_from(lifetime.as_secs()).unwrap_or(i32::MAX))),
         credential_digest: Set(credential_digest.map(|digest| digest.to_vec())),
+        older_credential_digest: Set(None),
+        older_credential_expires_at: Set(None),
         is_management: Set(new.is_management),
-        created_at: Set(now),
+        is_shared: Set(new.is_shared),
+        version: Set(new.version),
+        created_at: Set(new.created_at),
+        deleted_at: Set(None),
     };
     row.insert(tx).await?;
     insert_catalog(tx, new.id, &new.catalog).await
@@ -147,6 +181,7 @@ async fn insert_catalog(
         resource_server_id: Set(id),
         scope: Set(entry.scope.to_string()),
         sentence: Set(entry.sentence.clone()),
+        needs_admin: Set(entry.needs_admin),
         position: Set(position),
     });
     catalog_scope::Entity::insert_many(rows).exec_without_returning(tx).await?;

@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use entity::{
-    ApiKeyId, ClientId, GrantId, OrganizationId, ResourceServerId, SecretId, SigningKeyId, TokenId,
-    UserId,
+    ApiKeyId, ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, SecretId,
+    SigningKeyId, TokenId, UserId,
 };
 use portcullis_verifier::revocation::Entry;
 use portcullis_verifier::{AccessTokenClaims, RevocationSet};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use append::{append_changed, append_revoked};
+pub use append::{append_changed, append_narrowed, append_revoked};
 pub use follow::follow;
 pub use store::trim;
 
@@ -43,6 +43,7 @@ pub enum Subject {
     ApiKey(ApiKeyId),
     Secret(SecretId),
     Organization(OrganizationId),
+    Project(ProjectId),
     ResourceServer(ResourceServerId),
     SigningKey(SigningKeyId),
 }
@@ -57,6 +58,7 @@ impl fmt::Display for Subject {
             Self::ApiKey(id) => id.fmt(f),
             Self::Secret(id) => id.fmt(f),
             Self::Organization(id) => id.fmt(f),
+            Self::Project(id) => id.fmt(f),
             Self::ResourceServer(id) => id.fmt(f),
             Self::SigningKey(id) => id.fmt(f),
         }

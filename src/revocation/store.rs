@@ -16,14 +16,20 @@ pub(super) const CHANNEL: &str = "portcullis_revocations";
 /// Clocks of resource servers may be this much behind ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 const COUNTER: i32 = 1;
+/// Both databases limit the parameters of a statement.
+const ROWS_PER_STATEMENT: usize = 1000;
 
 pub(super) async fn append(
     tx: &DatabaseTransaction,
     now: Timestamp,
     kind: EntryKind,
     subjects: &[Subject],
+    issued_before: Option<i64>,
     expires_at: Timestamp,
 ) -> Result<(), DbErr> {
+    if subjects.is_empty() {
+        return Ok(());
+    }
     let count = i64::try_from(subjects.len()).unwrap_or(i64::MAX);
     let last = revocation_counter::Entity::update_many()
         .col_expr(
@@ -40,15 +46,18 @@ pub(super) async fn append(
         EntryKind::Revoked => "revoked",
         EntryKind::Changed => "changed",
     };
-    let rows =
-        subjects.iter().zip(last - count + 1..).map(|(subject, seq)| revocation::ActiveModel {
-            seq: Set(seq),
+    let numbered: Vec<_> = subjects.iter().zip(last - count + 1..).collect();
+    for some in numbered.chunks(ROWS_PER_STATEMENT) {
+        let rows = some.iter().map(|(subject, seq)| revocation::ActiveModel {
+            seq: Set(*seq),
             at: Set(now),
             kind: Set(kind.to_owned()),
             subject: Set(subject.to_string()),
+            issued_before: Set(issued_before),
             expires_at: Set(expires_at + CLOCK_SKEW),
         });
-    revocation::Entity::insert_many(rows).exec_without_returning(tx).await?;
+        revocation::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    }
     db::notify(tx, CHANNEL).await
 }
 
@@ -91,8 +100,8 @@ fn entry(row: revocation::Model) -> Result<Entry, DbErr> {
         seq: row.seq,
         kind,
         subject: row.subject,
+        issued_before: row.issued_before,
         expires_at: row.expires_at.unix_seconds(),
-        issued_before: None,
     })
 }
 

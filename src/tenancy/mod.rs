@@ -1,22 +1,82 @@
-//! Organizations, and who is in them with which role.
+//! Organizations, their projects, and who is in them with which role.
 //!
-//! Owns: the tenant boundary and what a role allows. Does not own: people's accounts (identity).
+//! Owns: the tenant boundary, projects, memberships, and what a role allows. Does not own: people's accounts
+//! (identity), how people come (invitations) and go (departures).
 
+mod membership;
+mod organization;
+mod project;
 mod role;
 mod store;
 
-use entity::OrganizationId;
+use entity::{OrganizationId, ProjectId, RoleId, Timestamp, UserId};
+use portcullis_verifier::ScopeSet;
 
-pub use role::Role;
+pub use membership::change_role;
+pub use organization::{create_organization, rename_organization};
+pub use project::{NewProject, ProjectChanges, create_project, edit_project};
+pub use role::{NewRole, Role, RoleChanges, RoleRef, create_role, delete_role, edit_role};
 pub use store::{
-    find_membership, find_organization_by_name, first_member, insert_membership,
-    insert_organization, list_memberships,
+    ListMembers, delete_membership, find_member, find_membership, find_operator, find_organization,
+    find_organization_by_name, find_project, find_role, first_member, insert_membership,
+    insert_organization, is_last_owner, list_members, list_memberships, list_organizations,
+    list_projects, list_roles, lock_organization, mark_project_deleted, set_operator,
+    sole_ownerships,
 };
 
-/// An organization that a user belongs to.
+/// An organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: String,
+    pub created_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    pub version: i32,
+}
+
+/// A project of an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    pub id: ProjectId,
+    pub organization: OrganizationId,
+    pub name: String,
+    pub description: String,
+    pub created_at: Timestamp,
+    pub version: i32,
+}
+
+/// A role that an organization has made for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRole {
+    pub id: RoleId,
+    pub organization: OrganizationId,
+    pub name: String,
+    pub scopes: ScopeSet,
+    pub created_at: Timestamp,
+    pub version: i32,
+}
+
+/// An organization that a user belongs to, and what they may do there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     pub organization: OrganizationId,
     pub organization_name: String,
-    pub role: Role,
+    pub role: RoleRef,
+    /// What the role is called.
+    pub role_name: String,
+    /// The most that the user may allow or do there now.
+    pub scopes: ScopeSet,
+}
+
+/// Somebody in an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub user: UserId,
+    pub email: String,
+    pub name: String,
+    pub role: RoleRef,
+    pub role_name: String,
+    pub joined_at: Timestamp,
+    pub suspended_at: Option<Timestamp>,
+    pub version: i32,
 }

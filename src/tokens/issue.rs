@@ -1,4 +1,4 @@
-use entity::{ClientId, GrantId, OrganizationId, Timestamp, TokenId, UserId};
+use entity::{ClientId, GrantId, OrganizationId, ProjectId, Timestamp, TokenId, UserId};
 use portcullis_verifier::ScopeSet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
@@ -15,6 +15,7 @@ pub struct Authority<'a> {
     /// None when the client acts for itself.
     pub user: Option<UserId>,
     pub organization: OrganizationId,
+    pub project: Option<ProjectId>,
     pub resource_server: &'a ResourceServer,
     pub scopes: ScopeSet,
 }
@@ -28,13 +29,14 @@ impl<'a> Authority<'a> {
             client: grant.client,
             user: grant.user,
             organization: grant.organization,
+            project: grant.project,
             resource_server,
             scopes,
         }
     }
 }
 
-/// The claims of RFC 9068 §2.2, and `org` and `grant` beside them.
+/// The claims of RFC 9068 §2.2, and `org`, `project` and `grant` beside them.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -46,6 +48,8 @@ struct Claims<'a> {
     client_id: ClientId,
     scope: &'a str,
     org: OrganizationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<ProjectId>,
     grant: GrantId,
 }
 
@@ -96,6 +100,7 @@ pub fn issue(
         client_id: authority.client,
         scope: &scope,
         org: authority.organization,
+        project: authority.project,
         grant: authority.grant,
     };
     let access_token = signer.sign(authority.resource_server.algorithm, &claims)?.into();

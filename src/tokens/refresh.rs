@@ -15,7 +15,7 @@ use crate::clients::Client;
 use crate::grants::{self, Advance, Grant, Refresh};
 use crate::platform::db::Db;
 use crate::platform::master_key::SealingKey;
-use crate::resource_servers::ResourceServers;
+use crate::resource_servers::{ResourceServer, ResourceServers};
 use crate::signing::Signer;
 use crate::tenancy;
 
@@ -138,12 +138,12 @@ async fn advance(
         Some(scopes) => scopes,
         None => return Ok(Advanced::Refused(Refreshed::Widened)),
     };
-    let Some(scopes) = within_role(mint.db, grant, &scopes).await? else {
-        return Ok(Advanced::Refused(Refreshed::Refused("the user may no longer do any of this")));
-    };
     let Some(resource_server) = mint.resource_servers.find(mint.db, grant.resource_server).await?
     else {
         return Ok(Advanced::Refused(Refreshed::Refused("the resource server is gone")));
+    };
+    let Some(scopes) = within_role(mint.db, grant, &resource_server, &scopes).await? else {
+        return Ok(Advanced::Refused(Refreshed::Refused("the user may no longer do any of this")));
     };
     if asked.resource.is_some_and(|resource| resource != resource_server.audience) {
         return Ok(Advanced::Refused(Refreshed::WrongTarget));
@@ -180,6 +180,7 @@ fn narrowed(granted: &ScopeSet, scope: Option<&str>) -> Option<ScopeSet> {
 pub(crate) async fn within_role(
     db: &Db,
     grant: &Grant,
+    resource_server: &ResourceServer,
     scopes: &ScopeSet,
 ) -> Result<Option<ScopeSet>, DbErr> {
     let Some(user) = grant.user else { return Ok(Some(scopes.clone())) };
@@ -190,7 +191,8 @@ pub(crate) async fn within_role(
         return Ok(None);
     };
     let membership = tenancy::find_membership(db.reader(), grant.organization, user.id).await?;
-    let left = membership.map(|membership| scopes.intersection(membership.role.scopes()));
+    let catalog = &resource_server.catalog;
+    let left = membership.map(|membership| catalog.within(scopes, &membership.scopes));
     Ok(left.filter(|left| !left.is_empty()))
 }
 

@@ -44,6 +44,7 @@ impl Source {
             it if FACE_ROOMS.contains(&it) => Floor::Face,
             _ => match file {
                 "api.rs" | "pages.rs" => Floor::Face,
+                _ if inside.components().any(|part| part.as_os_str() == "api") => Floor::Face,
                 "store.rs" => Floor::Store,
                 _ => Floor::Verb,
             },

@@ -12,6 +12,7 @@ use crate::clients::{GrantType, matches_redirect_uri, requested};
 use crate::http::{PageError, Parameters};
 use crate::resource_servers::ResourceServer;
 use crate::revocation::Subject;
+use crate::tenancy::Membership;
 
 const MAX_STATE: usize = 4096;
 
@@ -32,6 +33,13 @@ pub(super) struct AuthorizationRequest<'a> {
     pub scopes: ScopeSet,
     pub code_challenge: Option<String>,
     pub prompt: Prompt,
+}
+
+impl AuthorizationRequest<'_> {
+    /// What of it somebody may allow by their role.
+    pub fn allowed_by(&self, membership: &Membership) -> ScopeSet {
+        self.resource_server.catalog.within(&self.scopes, &membership.scopes)
+    }
 }
 
 /// The client and a redirect URI of its own (RFC 6749 §4.1.2.1): what is wrong here is told on a page, never by

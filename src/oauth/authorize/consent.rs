@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum_extra::extract::CookieJar;
-use entity::{GrantId, OrganizationId};
+use entity::{GrantId, OrganizationId, ProjectId};
 use secrecy::SecretString;
 
 use super::super::{ErrorCode, OAuthError};
@@ -19,8 +19,8 @@ use crate::tenancy::{self, Membership};
 
 /// What is to be done about consent.
 pub(super) enum Decision {
-    /// Agreed before, in this organization.
-    Agreed(OrganizationId),
+    /// Agreed before, in this organization and project.
+    Agreed(OrganizationId, Option<ProjectId>),
     /// The person must be asked; in which of these organizations, too.
     Ask(Vec<Membership>),
     /// There is nothing that this person could allow.
@@ -37,7 +37,8 @@ pub(super) async fn decide(
     let memberships = tenancy::list_memberships(app.db.reader(), session.user).await?;
     let able: Vec<Membership> = memberships
         .into_iter()
-        .filter(|membership| !request.scopes.intersection(membership.role.scopes()).is_empty())
+        .filter(|membership| request.resource_server.is_offered_to(membership.organization))
+        .filter(|membership| !request.allowed_by(membership).is_empty())
         .collect();
     if able.is_empty() {
         return Ok(Decision::Impossible("the user's role allows none of these scopes"));
@@ -45,14 +46,14 @@ pub(super) async fn decide(
     if request.client.client.is_confidential && request.prompt != Prompt::Consent {
         let (client, api) = (request.client.client.id, request.resource_server.id);
         let consents = grants::list_consents(app.db.reader(), session.user, client, api).await?;
-        let covering = consents.into_iter().find(|(organization, consented)| {
+        let covering = consents.into_iter().find(|consent| {
             able.iter().any(|membership| {
-                membership.organization == *organization
-                    && consented.covers_all(&request.scopes.intersection(membership.role.scopes()))
+                membership.organization == consent.organization
+                    && consent.scopes.covers_all(&request.allowed_by(membership))
             })
         });
-        if let Some((organization, _)) = covering {
-            return Ok(Decision::Agreed(organization));
+        if let Some(consent) = covering {
+            return Ok(Decision::Agreed(consent.organization, consent.project));
         }
     }
     Ok(Decision::Ask(able))
@@ -65,13 +66,15 @@ pub(super) async fn allow(
     session: &Session,
     source: audit::Source,
     organization: OrganizationId,
+    project: Option<ProjectId>,
 ) -> Result<SecretString, OAuthError> {
     let denied =
         || OAuthError::new(ErrorCode::AccessDenied, "the user's role allows none of these scopes");
     let membership = tenancy::find_membership(app.db.reader(), organization, session.user)
         .await?
+        .filter(|membership| request.resource_server.is_offered_to(membership.organization))
         .ok_or_else(denied)?;
-    let scopes = request.scopes.intersection(membership.role.scopes());
+    let scopes = request.allowed_by(&membership);
     if scopes.is_empty() {
         return Err(denied());
     }
@@ -82,6 +85,7 @@ pub(super) async fn allow(
         client,
         user: session.user,
         organization,
+        project,
         resource_server: api,
         scopes,
         redirect_uri: request.client.redirect_uri.clone(),
@@ -124,7 +128,7 @@ pub(super) fn page(
 ) -> Response {
     // With one organization the page shows just what the role there leaves of it.
     let shown = match organizations {
-        [only] => request.scopes.intersection(only.role.scopes()),
+        [only] => request.allowed_by(only),
         _ => request.scopes.clone(),
     };
     let page = ConsentPage {
@@ -186,7 +190,7 @@ pub async fn post(
     let organization = organization
         .parse()
         .map_err(|_| PageError::bad_request("Please choose an organization."))?;
-    match allow(&app, &request, &session, source, organization).await {
+    match allow(&app, &request, &session, source, organization, None).await {
         Ok(code) => Ok(client.answer(&app, &code)),
         Err(error) => Ok(client.refuse(&app, error)),
     }

@@ -53,8 +53,8 @@ pub async fn get(
     // 4. Have they agreed, or must they be asked?
     match consent::decide(&app, &request, &session).await? {
         // 5. The answer.
-        Decision::Agreed(organization) => {
-            match consent::allow(&app, &request, &session, source, organization).await {
+        Decision::Agreed(organization, project) => {
+            match consent::allow(&app, &request, &session, source, organization, project).await {
                 Ok(code) => Ok(request.client.answer(&app, &code)),
                 Err(error) => Ok(request.client.refuse(&app, error)),
             }

@@ -32,21 +32,23 @@ pub(super) async fn tokens(
         client: code.client,
         user: Some(code.user),
         organization: code.organization,
+        project: code.project,
         resource_server: code.resource_server,
         scopes: code.scopes.clone(),
+        created_at: now,
         ended_at: None,
         refresh: client
             .may_use(GrantType::RefreshToken)
             .then(|| app.config.tokens.first_refresh(now)),
     };
-    grant.scopes = within_role(&app.db, &grant, &code.scopes)
-        .await?
-        .ok_or_else(|| invalid_grant("the user may no longer do any of this"))?;
     let resource_server = app
         .resource_servers
         .find(&app.db, grant.resource_server)
         .await?
         .ok_or_else(|| invalid_grant("the resource server is gone"))?;
+    grant.scopes = within_role(&app.db, &grant, &resource_server, &code.scopes)
+        .await?
+        .ok_or_else(|| invalid_grant("the user may no longer do any of this"))?;
     if parameters.get("resource")?.is_some_and(|resource| resource != resource_server.audience) {
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "the code is for another resource"));
     }
@@ -57,7 +59,7 @@ pub(super) async fn tokens(
         drop(tx);
         return replayed(app, by, &code).await;
     }
-    grants::insert(&tx, now, &grant).await?;
+    grants::insert(&tx, &grant).await?;
     audit::record(
         &tx,
         now,

@@ -28,6 +28,7 @@ pub(super) async fn tokens(
         client: client.id,
         user: None,
         organization: client.organization,
+        project: None,
         resource_server: &requested.resource_server,
         scopes: requested.scopes,
     };

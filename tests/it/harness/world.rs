@@ -65,6 +65,7 @@ impl World {
         let entry = |(scope, sentence): (&str, &str)| CatalogScope {
             scope: scope.parse().unwrap(),
             sentence: sentence.to_owned(),
+            needs_admin: false,
         };
         let new = NewResourceServer {
             organization,
@@ -72,6 +73,8 @@ impl World {
             name: "Example API",
             algorithm: Algorithm::Es256,
             catalog: Catalog(catalog.map(entry).to_vec()),
+            access_token_seconds: None,
+            is_shared: true,
         };
         let tx = app.db.begin().await.unwrap();
         let Ok((api, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
@@ -118,6 +121,8 @@ impl World {
             name: "Another API",
             algorithm,
             catalog: self.api.catalog.clone(),
+            access_token_seconds: None,
+            is_shared: true,
         };
         let (now, by) = (app.clock.now(), By::operator());
         let tx = app.db.begin().await.unwrap();
@@ -255,6 +260,7 @@ impl World {
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let new = NewApiKey {
             organization,
+            project: None,
             created_by: creator.id(&self.server).await,
             reach: role.scopes(),
             name: "script",

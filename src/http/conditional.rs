@@ -1,0 +1,55 @@
+//! Entity tags (RFC 9110 §8.8.3) and `If-Match` (§13.1.1): two editors don't overwrite one another.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Problem;
+
+/// A representation and the version that it is of.
+pub struct Versioned<T>(pub i32, pub T);
+
+impl<T: Serialize> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        let mut response = axum::Json(self.1).into_response();
+        tag(&mut response, self.0);
+        response
+    }
+}
+
+/// Adds the `ETag` of the version.
+pub(super) fn tag(response: &mut Response, version: i32) {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+}
+
+/// The version that an edit is meant for; none where the caller does not care.
+pub struct IfMatch(pub Option<i32>);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(header::IF_MATCH).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return match parts.headers.contains_key(header::IF_MATCH) {
+                // No one version is all of these.
+                true => Err(Problem::stale()),
+                false => Ok(Self(None)),
+            };
+        };
+        let text = value.to_str().map_err(|_| Problem::stale())?.trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        // A tag that we never gave matches nothing.
+        version
+            .and_then(|text| text.parse().ok())
+            .map(|version| Self(Some(version)))
+            .ok_or_else(Problem::stale)
+    }
+}
