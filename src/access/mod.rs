@@ -32,7 +32,7 @@ const ORGANIZATION: &str = "portcullis-organization";
 
 /// Somebody who may do what `P` says, in their own organization.
 pub struct Caller<P> {
-    /// What they may do here, all in all: whatever they make reaches no further.
+    /// What they may do at any API, all in all: whatever they make reaches no further.
     pub scopes: ScopeSet,
     pub organization: OrganizationId,
     /// The project that the credential is confined to.
@@ -45,7 +45,10 @@ pub struct Caller<P> {
 
 /// Somebody who is known, whatever they may do.
 struct Known {
+    /// What they may do at any API.
     scopes: ScopeSet,
+    /// What they may do at this one, where some scopes need an admin.
+    permitted: ScopeSet,
     organization: OrganizationId,
     project: Option<ProjectId>,
     user: Option<UserId>,
@@ -58,7 +61,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let known = authenticate(app, &parts.headers).await?;
         if let Some(scope) = P::SCOPE
-            && !known.scopes.covers(&scope.parse()?)
+            && !known.permitted.covers(&scope.parse()?)
         {
             return Err(refuse(Rejection::InsufficientScope { required: scope.parse()? }));
         }
@@ -115,8 +118,8 @@ impl<P: Permission> Caller<P> {
 /// Who is calling: by access token or API key, else by the session of a browser.
 async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Known, Problem> {
     if headers.contains_key(header::AUTHORIZATION) {
-        let principal = by_credential(app, headers).await?;
-        return known(&principal);
+        let (principal, permitted) = by_credential(app, headers).await?;
+        return known(&principal, permitted);
     }
     match session_token(app, &CookieJar::from_headers(headers)) {
         Some(token) => match identity::find_session(&app.db, app.clock.now(), &token).await? {
@@ -127,7 +130,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Known, Problem> 
     }
 }
 
-fn known(principal: &Principal) -> Result<Known, Problem> {
+fn known(principal: &Principal, permitted: ScopeSet) -> Result<Known, Problem> {
     let organization = principal.organization().unwrap_or_default().parse()?;
     let project = principal.project().map(str::parse).transpose()?;
     let scopes = principal.scopes().clone();
@@ -138,7 +141,7 @@ fn known(principal: &Principal) -> Result<Known, Problem> {
             Err(_) => (Actor::Client(principal.subject().parse()?), None),
         },
     };
-    Ok(Known { scopes, organization, project, user, actor })
+    Ok(Known { scopes, permitted, organization, project, user, actor })
 }
 
 /// A person who is logged in, in the organization that they name, or in their only one.
@@ -157,7 +160,8 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
     };
     let membership = membership.ok_or_else(Problem::not_found)?;
     Ok(Known {
-        scopes: management_catalog().within(&membership.scopes, &membership.scopes),
+        permitted: management_catalog().within(&membership.scopes, &membership.scopes),
+        scopes: membership.scopes,
         organization: membership.organization,
         project: None,
         user: Some(user),
@@ -165,7 +169,8 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
     })
 }
 
-async fn by_credential(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+/// Who holds the credential, and what it permits at this API.
+async fn by_credential(app: &App, headers: &HeaderMap) -> Result<(Principal, ScopeSet), Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let header = match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),
@@ -182,7 +187,9 @@ async fn by_credential(app: &App, headers: &HeaderMap) -> Result<Principal, Prob
         let keys = app.signer.public_keys();
         return match inspect(&keys, &app.config.issuer, &app.revocations, now, credential) {
             Some(claims) if claims.aud.contains(&app.config.issuer) => {
-                Ok(Principal::from_claims(claims))
+                // What needs an admin was held back when the token was made.
+                let permitted = claims.scope.clone();
+                Ok((Principal::from_claims(claims), permitted))
             }
             Some(_) => Err(refuse(Rejection::InvalidToken(InvalidToken::WrongAudience))),
             None => Err(not_accepted()),
@@ -192,16 +199,18 @@ async fn by_credential(app: &App, headers: &HeaderMap) -> Result<Principal, Prob
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Err(not_accepted());
     };
-    Ok(Principal::from_api_key(ApiKey {
+    let permitted = management_catalog().within(&scopes, &verified.reach);
+    let principal = Principal::from_api_key(ApiKey {
         id: key.id.to_string(),
         subject: key.id.to_string(),
         organization: key.organization.to_string(),
         project: key.project.map(|project| project.to_string()),
-        scopes: management_catalog().within(&scopes, &verified.reach),
+        scopes,
         creator: Some(key.created_by.to_string()),
         owner: key.owner.map(|owner| owner.to_string()),
         expires_at: key.expires_at.map(entity::Timestamp::unix_seconds),
-    }))
+    });
+    Ok((principal, permitted))
 }
 
 /// The same challenge that our users' resource servers give, with a problem document as its body.

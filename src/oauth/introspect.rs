@@ -182,17 +182,20 @@ async fn refresh_token(
             && state.expires_at > now
     });
     Ok(state.map(|state| {
-        json!({
+        let mut answer = json!({
             "active": true,
             "token_type": "refresh_token",
             "iss": app.config.issuer,
             "client_id": grant.client,
             "sub": grant.user,
             "org": grant.organization,
-            "project": grant.project,
             "grant": grant.id,
             "scope": grant.scopes,
             "exp": state.expires_at.unix_seconds(),
-        })
+        });
+        if let (Some(members), Some(project)) = (answer.as_object_mut(), grant.project) {
+            members.insert("project".to_owned(), project.to_string().into());
+        }
+        answer
     }))
 }

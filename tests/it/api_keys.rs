@@ -78,6 +78,7 @@ async fn the_secret_is_told_once(
         "scopes": ["read:tenants", "write:tenants/prod/*"], "environment": "live",
         "status": "active", "hint": hint, "created_by": world.owner.id(&world.server).await.to_string(),
         "created_at": made.member("created_at"), "expires_at": null, "revoked_at": null,
+        "project": null, "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
     });
     let mut with_secret = expected.clone();
     with_secret["secret"] = json!(secret);

@@ -831,10 +831,14 @@ async fn each_id_and_page_of_the_management_api_is_checked(
     ] {
         assert_eq!(asks(Method::GET, &format!("/v1/api-keys?{query}")).await, 422, "{query}");
     }
+    for query in ["more=less", "more=less&more=less", "statuss=active", "status=alive", "name=%00"]
+    {
+        assert_eq!(asks(Method::GET, &format!("/v1/api-keys?{query}")).await, 422, "{query}");
+    }
     for query in ["limit=%ff", "cursor=%", "a=%zz", &"a=b&".repeat(101)] {
         assert_eq!(asks(Method::GET, &format!("/v1/api-keys?{query}")).await, 400, "{query}");
     }
-    for query in ["", "limit=", "cursor=", "more=less&more=less", &format!("cursor={}", admin.id)] {
+    for query in ["", "limit=", "cursor=", &format!("cursor={}", admin.id)] {
         assert_eq!(asks(Method::GET, &format!("/v1/api-keys?{query}")).await, 200, "{query}");
     }
     for id in [

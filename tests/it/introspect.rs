@@ -144,6 +144,7 @@ async fn an_api_key_is_worth_what_its_creator_may_do_now(
         "active": true, "token_type": "api_key", "iss": world.server.issuer, "sub": key.id,
         "api_key": key.id, "org": world.organization.to_string(),
         "creator": bob.id(&world.server).await.to_string(), "scope": "read:users write:tenants",
+        "owner": bob.id(&world.server).await.to_string(),
         "iat": world.server.app.clock.now().unix_seconds(),
     });
     assert_eq!(told.json, expected);
