@@ -55,6 +55,8 @@ permissions! {
     WriteGrants = Some(scopes::WRITE_GRANTS), Organization;
     ReadApiKeys = Some(scopes::READ_API_KEYS), Project;
     WriteApiKeys = Some(scopes::WRITE_API_KEYS), Project;
+    /// Hand API keys over.
+    AdminApiKeys = Some(scopes::ADMIN_API_KEYS), Project;
     ReadSigningKeys = Some(scopes::READ_SIGNING_KEYS), Installation;
     WriteSigningKeys = Some(scopes::WRITE_SIGNING_KEYS), Installation;
     ReadAuditEvents = Some(scopes::READ_AUDIT_EVENTS), Organization;

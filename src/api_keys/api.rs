@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiKey, ListApiKeys, NewApiKey, Status, store};
-use crate::access::{Caller, ReadApiKeys, WriteApiKeys};
+use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
     Beginning, Creation, Json, Limit, PageOf, PathId, Problem, Query, SearchText, Versioned,
@@ -264,14 +264,11 @@ pub struct HandOver {
 )]
 pub async fn hand_over(
     State(app): State<App>,
-    caller: Caller<WriteApiKeys>,
+    caller: Caller<AdminApiKeys>,
     PathId(id): PathId<ApiKeyId>,
     Json(wanted): Json<HandOver>,
 ) -> Result<Versioned<Representation>, Problem> {
     found(&app, &caller, id).await?;
-    if !caller.scopes.covers(&"admin:api-keys".parse()?) {
-        return Err(Problem::forbidden("Only an admin may hand a key over."));
-    }
     let owner = match wanted.owner.parse::<UserId>() {
         Ok(user) => Some(user),
         Err(_) if wanted.owner == caller.organization.to_string() => None,

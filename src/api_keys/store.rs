@@ -77,8 +77,7 @@ async fn reach_of(
     if owner.is_none_or(|owner| owner.suspended_at.is_some()) {
         return Ok(None);
     }
-    let membership = tenancy::find_membership(connection, organization, user).await?;
-    Ok(membership.map(|membership| membership.scopes))
+    tenancy::find_reach(connection, organization, user).await
 }
 
 /// The key of this organization, or of any.

@@ -494,6 +494,22 @@ pub async fn find_membership(
     Ok(memberships(connection, row.into_iter().collect()).await?.pop())
 }
 
+/// The most that the user may allow or do in the organization now; none where they are no member.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_reach(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<ScopeSet>, DbErr> {
+    let row = membership::Entity::find_by_id((organization, user)).one(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let roles = roles_of(connection, std::slice::from_ref(&row)).await?;
+    let (_, _, scopes) = role_of(&row, &roles)?;
+    Ok(Some(scopes))
+}
+
 /// Every organization that the user belongs to, oldest membership first.
 ///
 /// # Errors

@@ -190,9 +190,9 @@ pub(crate) async fn within_role(
     else {
         return Ok(None);
     };
-    let membership = tenancy::find_membership(db.reader(), grant.organization, user.id).await?;
+    let reach = tenancy::find_reach(db.reader(), grant.organization, user.id).await?;
     let catalog = &resource_server.catalog;
-    let left = membership.map(|membership| catalog.within(scopes, &membership.scopes));
+    let left = reach.map(|reach| catalog.within(scopes, &reach));
     Ok(left.filter(|left| !left.is_empty()))
 }
 
