@@ -17,6 +17,7 @@ mod command_line;
 mod configuration;
 mod durability;
 mod feed;
+mod guides;
 mod house;
 mod introspect;
 mod issuer_path;

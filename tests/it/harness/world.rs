@@ -231,6 +231,16 @@ impl World {
         id
     }
 
+    /// An organization with somebody as its owner.
+    pub async fn organization_of(&self, owner: &Person, name: &str) -> entity::OrganizationId {
+        let app = &self.server.app;
+        let (db, now) = (app.db.writer(), app.clock.now());
+        let id = tenancy::insert_organization(db, now, name).await.unwrap();
+        let owner = owner.id(&self.server).await;
+        tenancy::insert_membership(db, now, id, owner, Role::Owner).await.unwrap();
+        id
+    }
+
     /// An API key of the owner's.
     pub async fn api_key(&self, scopes: &[&str]) -> Key {
         self.api_key_of(&self.owner, Role::Owner, scopes, None).await
