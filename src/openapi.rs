@@ -42,6 +42,7 @@ pub fn management_api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(api_keys::api::list, api_keys::api::create))
         .routes(routes!(api_keys::api::read, api_keys::api::revoke))
+        .routes(routes!(api_keys::api::rotate))
         .routes(routes!(api_keys::api::hand_over))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::read, projects::edit, projects::delete))

@@ -208,7 +208,7 @@ async fn by_credential(app: &App, headers: &HeaderMap) -> Result<(Principal, Sco
         scopes,
         creator: Some(key.created_by.to_string()),
         owner: key.owner.map(|owner| owner.to_string()),
-        expires_at: key.expires_at.map(entity::Timestamp::unix_seconds),
+        expires_at: verified.ends.map(entity::Timestamp::unix_seconds),
     });
     Ok((principal, permitted))
 }

@@ -1,5 +1,7 @@
 //! `/v1/api-keys`: making, listing, reading, handing over and revoking keys.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiKey, ListApiKeys, NewApiKey, Status, store};
+use super::{ApiKey, DEFAULT_GRACE, ListApiKeys, NewApiKey, Status, store};
 use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
@@ -40,6 +42,9 @@ pub struct Representation {
     pub expires_at: Option<Timestamp>,
     #[schema(required)]
     pub revoked_at: Option<Timestamp>,
+    /// Until when the secret before works too, while the key is being rotated.
+    #[schema(required)]
+    pub rotating_until: Option<Timestamp>,
     /// Grows with every change.
     pub version: i32,
 }
@@ -63,6 +68,7 @@ impl Representation {
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
+            rotating_until: key.rotating_until.filter(|end| *end > now),
             version: key.version,
         }
     }
@@ -242,6 +248,46 @@ pub async fn revoke(
     }
     app.revocations.catch_up().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How to rotate the key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// How long the secret before goes on working: a day where it is left out, 0 to end it now, 30 days at most.
+    #[schema(minimum = 0, maximum = 2_592_000)]
+    grace_seconds: Option<u64>,
+}
+
+/// Rotate an API key
+///
+/// A new secret under the same id, name and scopes. The secret before works until its grace is over; rotating again
+/// ends that.
+#[utoipa::path(
+    post, path = "/v1/api-keys/{id}/rotate", tag = "API keys", params(("id" = ApiKeyId, Path)),
+    responses((status = 201, description = "The key and its new secret", body = Created)),
+    security(("bearer" = ["write:api-keys"]), ("session" = []))
+)]
+pub async fn rotate(
+    State(app): State<App>,
+    caller: Caller<WriteApiKeys>,
+    PathId(id): PathId<ApiKeyId>,
+    creation: Creation<Rotate>,
+) -> Result<Response, Problem> {
+    found(&app, &caller, id).await?;
+    let now = app.clock.now();
+    let begun = match creation.begin(app.db.begin().await?, now, &caller.name()).await? {
+        Beginning::New(begun) => begun,
+        Beginning::Repeated(answer) => return Ok(answer),
+    };
+    let grace = creation.wanted.grace_seconds.map_or(DEFAULT_GRACE, Duration::from_secs);
+    let (by, brand) = (&caller.by, &app.config.brand);
+    let (key, secret) =
+        super::rotate(begun.tx(), now, by, brand, caller.organization, id, grace).await?;
+    let made = Representation::new(&key, now);
+    let answer = begun.created(Some(key.version), &made, Some(("secret", &secret))).await?;
+    app.revocations.catch_up().await;
+    Ok(answer)
 }
 
 /// Who is to own the key.

@@ -51,6 +51,7 @@ mod tests {
             revoked_at: None,
             start: String::new(),
             end: String::new(),
+            rotating_until: None,
         }
     }
 

@@ -62,6 +62,7 @@ pub async fn issue(
     }
     let secret = key::generate(&Prefix::new(brand, environment)?)?;
     let text = secret.expose_secret();
+    let hint = store::Hint::of(text);
     let key = ApiKey {
         id: ApiKeyId::new(now),
         organization: new.organization,
@@ -75,10 +76,12 @@ pub async fn issue(
         created_at: now,
         expires_at: new.expires_at,
         revoked_at: None,
-        start: text.chars().take(12).collect(),
-        end: text.chars().skip(text.len().saturating_sub(4)).collect(),
+        start: hint.start.clone(),
+        end: hint.end.clone(),
+        rotating_until: None,
     };
-    store::insert(tx, &key, SecretId::new(now), key::digest(text)).await?;
+    store::insert(tx, &key).await?;
+    store::insert_secret(tx, key.id, SecretId::new(now), key::digest(text), &hint, now).await?;
     let event = Event::new("api_key.created", key.id)
         .in_organization(key.organization)
         .with(serde_json::json!({ "scopes": key.scopes.to_string() }));

@@ -7,6 +7,7 @@ mod decide;
 mod hand_over;
 mod issue;
 mod revoke;
+mod rotate;
 mod store;
 mod verify;
 
@@ -18,6 +19,7 @@ pub use decide::{Verdict, decide};
 pub use hand_over::hand_over;
 pub use issue::{NewApiKey, issue};
 pub use revoke::revoke;
+pub use rotate::{DEFAULT_GRACE, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_project};
 pub use verify::{Verified, verify};
 
@@ -53,9 +55,11 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
-    /// The first 12 and the last 4 characters, for people to recognise it by.
+    /// The first 12 and the last 4 characters of the newest secret, for people to recognise it by.
     pub start: String,
     pub end: String,
+    /// Until when the secret before works too, where there is one.
+    pub rotating_until: Option<Timestamp>,
 }
 
 /// What a key is at a moment: derived, never stored.

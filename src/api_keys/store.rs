@@ -12,6 +12,21 @@ use super::{ApiKey, Status};
 use crate::platform::db::{begins_with, search_text};
 use crate::tenancy::{self, Role};
 
+/// What people recognise a secret by: its first 12 and last 4 characters.
+pub(super) struct Hint {
+    pub start: String,
+    pub end: String,
+}
+
+impl Hint {
+    pub fn of(secret: &str) -> Self {
+        Self {
+            start: secret.chars().take(12).collect(),
+            end: secret.chars().skip(secret.len().saturating_sub(4)).collect(),
+        }
+    }
+}
+
 fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbErr> {
     Ok(ApiKey {
         scopes: row
@@ -31,12 +46,15 @@ fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbE
         revoked_at: row.revoked_at,
         start: secret.start,
         end: secret.end,
+        rotating_until: None,
     })
 }
 
 /// A key as a caller presented it, and what its owner may do now.
 pub(super) struct Found {
     pub key: ApiKey,
+    /// When the secret that was presented ends, if it was rotated out.
+    pub secret_ends: Option<Timestamp>,
     /// None when the owner is suspended or no member any more.
     pub reach: Option<ScopeSet>,
 }
@@ -64,7 +82,8 @@ pub(super) async fn find_by_digest(
         // The organization itself may do everything.
         None => Some(Role::Owner.scopes().clone()),
     };
-    Ok(Some(Found { key: key(row, secret)?, reach }))
+    let secret_ends = secret.expires_at;
+    Ok(Some(Found { key: key(row, secret)?, secret_ends, reach }))
 }
 
 /// What somebody may do in the organization now: none when they are suspended or no member.
@@ -156,7 +175,7 @@ pub async fn list(
     with_secrets(connection, rows).await
 }
 
-/// Joins each key with its newest secret.
+/// Joins each key with its current secret.
 async fn with_secrets(
     connection: &impl ConnectionTrait,
     rows: Vec<api_key::Model>,
@@ -164,25 +183,21 @@ async fn with_secrets(
     let ids: Vec<ApiKeyId> = rows.iter().map(|row| row.id).collect();
     let secrets = api_key_secret::Entity::find()
         .filter(api_key_secret::Column::ApiKeyId.is_in(ids))
-        .order_by_desc(api_key_secret::Column::Id)
         .all(connection)
         .await?;
     rows.into_iter()
         .map(|row| {
-            let secret = secrets.iter().find(|secret| secret.api_key_id == row.id).cloned();
-            let secret =
-                secret.ok_or_else(|| DbErr::Type(format!("api_keys {} has no secret", row.id)))?;
-            key(row, secret)
+            let own = || secrets.iter().filter(|secret| secret.api_key_id == row.id);
+            let damaged = || DbErr::Type(format!("api_keys {} has no current secret", row.id));
+            let current = own().find(|secret| secret.expires_at.is_none()).cloned();
+            let current = current.ok_or_else(damaged)?;
+            let rotating_until = own().filter_map(|older| older.expires_at).max();
+            Ok(ApiKey { rotating_until, ..key(row, current)? })
         })
         .collect()
 }
 
-pub(super) async fn insert(
-    tx: &DatabaseTransaction,
-    new: &ApiKey,
-    secret: SecretId,
-    digest: [u8; 32],
-) -> Result<(), DbErr> {
+pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(), DbErr> {
     let row = api_key::ActiveModel {
         id: Set(new.id),
         organization_id: Set(new.organization),
@@ -199,16 +214,60 @@ pub(super) async fn insert(
         revoked_at: Set(new.revoked_at),
     };
     row.insert(tx).await?;
+    Ok(())
+}
+
+pub(super) async fn insert_secret(
+    tx: &DatabaseTransaction,
+    key: ApiKeyId,
+    id: SecretId,
+    digest: [u8; 32],
+    hint: &Hint,
+    now: Timestamp,
+) -> Result<(), DbErr> {
     let row = api_key_secret::ActiveModel {
-        id: Set(secret),
-        api_key_id: Set(new.id),
+        id: Set(id),
+        api_key_id: Set(key),
         digest: Set(digest.to_vec()),
-        start: Set(new.start.clone()),
-        end: Set(new.end.clone()),
-        created_at: Set(new.created_at),
+        start: Set(hint.start.clone()),
+        end: Set(hint.end.clone()),
+        created_at: Set(now),
         expires_at: Set(None),
     };
     row.insert(tx).await?;
+    Ok(())
+}
+
+/// Makes a new version of a key that lives, and holds its row until the end of the transaction.
+pub(super) async fn touch(tx: &DatabaseTransaction, id: ApiKeyId) -> Result<bool, DbErr> {
+    let updated = api_key::Entity::update_many()
+        .col_expr(api_key::Column::Version, Expr::col(api_key::Column::Version).add(1))
+        .filter(api_key::Column::Id.eq(id))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Ends what is left of older secrets' grace, and gives the current one its own.
+pub(super) async fn retire_secrets(
+    tx: &DatabaseTransaction,
+    key: ApiKeyId,
+    now: Timestamp,
+    end: Timestamp,
+) -> Result<(), DbErr> {
+    api_key_secret::Entity::update_many()
+        .col_expr(api_key_secret::Column::ExpiresAt, Expr::value(now))
+        .filter(api_key_secret::Column::ApiKeyId.eq(key))
+        .filter(api_key_secret::Column::ExpiresAt.gt(now))
+        .exec(tx)
+        .await?;
+    api_key_secret::Entity::update_many()
+        .col_expr(api_key_secret::Column::ExpiresAt, Expr::value(end))
+        .filter(api_key_secret::Column::ApiKeyId.eq(key))
+        .filter(api_key_secret::Column::ExpiresAt.is_null())
+        .exec(tx)
+        .await?;
     Ok(())
 }
 

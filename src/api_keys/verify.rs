@@ -11,6 +11,8 @@ pub struct Verified {
     pub verdict: Verdict,
     /// The most that its owner may do now.
     pub reach: ScopeSet,
+    /// When what was presented ends: the key's own expiry, or the end of the grace of a secret that was rotated out.
+    pub ends: Option<Timestamp>,
 }
 
 /// Checks what a caller presents as an API key: parse, find, decide. Garbage dies at its checksum, without a
@@ -19,7 +21,8 @@ pub struct Verified {
 /// # Errors
 /// When the database fails.
 pub async fn verify(db: &Db, now: Timestamp, presented: &str) -> Result<Verified, DbErr> {
-    let unknown = Verified { key: None, verdict: Verdict::Unknown, reach: ScopeSet::default() };
+    let unknown =
+        Verified { key: None, verdict: Verdict::Unknown, reach: ScopeSet::default(), ends: None };
     if !key::has_valid_checksum(presented) {
         return Ok(unknown);
     }
@@ -27,5 +30,7 @@ pub async fn verify(db: &Db, now: Timestamp, presented: &str) -> Result<Verified
         return Ok(unknown);
     };
     let verdict = decide(&found.key, found.reach.as_ref(), now);
-    Ok(Verified { key: Some(found.key), verdict, reach: found.reach.unwrap_or_default() })
+    let ends = found.key.expires_at.into_iter().chain(found.secret_ends).min();
+    let reach = found.reach.unwrap_or_default();
+    Ok(Verified { key: Some(found.key), verdict, reach, ends })
 }

@@ -152,7 +152,7 @@ async fn api_key(
         "iat": key.created_at.unix_seconds(),
     });
     if let Some(members) = answer.as_object_mut() {
-        if let Some(end) = key.expires_at {
+        if let Some(end) = verified.ends {
             members.insert("exp".to_owned(), end.unix_seconds().into());
         }
         if let Some(project) = key.project {

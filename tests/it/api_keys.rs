@@ -78,7 +78,7 @@ async fn the_secret_is_told_once(
         "scopes": ["read:tenants", "write:tenants/prod/*"], "environment": "live",
         "status": "active", "hint": hint, "created_by": world.owner.id(&world.server).await.to_string(),
         "created_at": made.member("created_at"), "expires_at": null, "revoked_at": null,
-        "project": null, "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
+        "rotating_until": null, "project": null, "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
     });
     let mut with_secret = expected.clone();
     with_secret["secret"] = json!(secret);
@@ -465,4 +465,87 @@ async fn keys_bear_the_brand_of_the_installation(
     let random = secret.strip_prefix(prefix).unwrap_or_else(|| panic!("{secret}"));
     assert!(random.len() == 40 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     assert_eq!(Script::with(&world, secret).gets(KEYS).await.status, StatusCode::OK);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_key_has_two_secrets_until_its_grace_is_over(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let admin = Script::with(&world, &world.api_key(&["admin"]).await.secret);
+    let key = world.api_key(&["read:tenants"]).await;
+    let path = format!("{KEYS}/{}/rotate", key.id);
+    let rotates = async |body: Value| {
+        let request = http().post(world.server.url(&path)).bearer_auth(&admin.credential);
+        Answer::of(request.json(&body).send().await.unwrap()).await
+    };
+    let told = async |secret: &str| introspect(&world.server, &world.credential, secret).await.json;
+    let rotated = rotates(json!({})).await;
+    assert_eq!(rotated.status, StatusCode::CREATED, "{rotated:?}");
+    assert_eq!(rotated.member("id"), key.id);
+    let second = rotated.member("secret").to_owned();
+    let until = rotated.member("rotating_until").to_owned();
+    let now = world.server.app.clock.now();
+    assert_eq!(until, (now + Duration::from_secs(86_400)).to_string());
+    // Whoever remembers the old secret is told when it ends.
+    assert_eq!(told(&key.secret).await["exp"], now.unix_seconds() + 86_400);
+    assert_eq!(told(&second).await["exp"], Value::Null);
+
+    // Rotating again ends the grace of the first.
+    let third = rotates(json!({ "grace_seconds": 60 })).await.member("secret").to_owned();
+    assert_eq!(told(&key.secret).await["active"], false);
+    assert_eq!(
+        (&told(&second).await["active"], &told(&third).await["active"]),
+        (&json!(true), &json!(true))
+    );
+    world.server.passes(Duration::from_secs(60));
+    assert_eq!(
+        (&told(&second).await["active"], &told(&third).await["active"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(admin.gets(&format!("{KEYS}/{}", key.id)).await.json["rotating_until"], Value::Null);
+
+    // At once.
+    let fourth = rotates(json!({ "grace_seconds": 0 })).await.member("secret").to_owned();
+    assert_eq!(told(&third).await["active"], false);
+    for wrong in [
+        json!({ "grace_seconds": 2_592_001 }),
+        json!({ "grace_seconds": -1 }),
+        json!({ "grace": 1 }),
+    ] {
+        let refused = rotates(wrong).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{refused:?}");
+    }
+    // Revoking takes every secret along.
+    let fifth = rotates(json!({})).await.member("secret").to_owned();
+    admin.revokes(&key.id).await;
+    assert_eq!(
+        (&told(&fourth).await["active"], &told(&fifth).await["active"]),
+        (&json!(false), &json!(false))
+    );
+    assert_eq!(rotates(json!({})).await.status, StatusCode::CONFLICT);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_rotations_at_once_two_secrets_are_left(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let admin = Script::with(&world, &world.api_key(&["admin"]).await.secret);
+    let key = world.api_key(&["read:tenants"]).await;
+    let url = world.server.url(&format!("{KEYS}/{}/rotate", key.id));
+    let rotations = (0..5).map(|_| async {
+        let request = http().post(&url).bearer_auth(&admin.credential).json(&json!({}));
+        Answer::of(request.send().await.unwrap()).await
+    });
+    let made = futures::future::join_all(rotations).await;
+    let mut living = 0;
+    for answer in &made {
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        let told = introspect(&world.server, &world.credential, answer.member("secret")).await;
+        living += usize::from(told.json["active"] == true);
+    }
+    assert_eq!(living, 2, "the last, and the one before in its grace");
 }

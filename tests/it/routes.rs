@@ -53,6 +53,7 @@ const ROUTES: &[(&str, &str, Wants)] = &[
     ("POST", "/v1/api-keys", Scope("write:api-keys")),
     ("DELETE", "/v1/api-keys/{id}", Scope("write:api-keys")),
     ("GET", "/v1/api-keys/{id}", Scope("read:api-keys")),
+    ("POST", "/v1/api-keys/{id}/rotate", Scope("write:api-keys")),
     ("POST", "/v1/api-keys/{id}/hand-over", Scope("admin:api-keys")),
     ("GET", "/v1/projects", Scope("read:projects")),
     ("POST", "/v1/projects", Scope("write:projects")),
