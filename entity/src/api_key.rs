@@ -16,7 +16,12 @@ pub struct Model {
     pub name: String,
     /// The name in lower case, for search.
     pub search_name: String,
+    pub description: String,
+    /// A JSON object of texts.
+    pub labels: String,
     pub scopes: String,
+    /// Space-separated networks; None for anywhere.
+    pub allowed_ips: Option<String>,
     /// Such as `live` or `test`; may be empty.
     pub environment: String,
     pub created_by: UserId,

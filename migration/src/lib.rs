@@ -5,6 +5,7 @@ pub use sea_orm_migration::prelude::*;
 
 mod m0001_main_job;
 mod m0002_management;
+mod m0003_api_key_rules;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -12,6 +13,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_main_job::Migration), Box::new(m0002_management::Migration)]
+        vec![
+            Box::new(m0001_main_job::Migration),
+            Box::new(m0002_management::Migration),
+            Box::new(m0003_api_key_rules::Migration),
+        ]
     }
 }

@@ -7,6 +7,7 @@
 mod permission;
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -18,10 +19,10 @@ use portcullis_verifier::{ApiKey, Principal, Rejection, ScopeSet, bearer_token};
 
 pub use permission::*;
 
-use crate::api_keys::{self, Verdict};
+use crate::api_keys::{self, UsedFrom, Verdict};
 use crate::app::App;
 use crate::audit::{Actor, By};
-use crate::http::{Problem, Source, session_token};
+use crate::http::{ClientAddress, Problem, Source, session_token};
 use crate::identity;
 use crate::resource_servers::management_catalog;
 use crate::tenancy::{self, Membership};
@@ -59,7 +60,8 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let known = authenticate(app, &parts.headers).await?;
+        let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
+        let known = authenticate(app, &parts.headers, address).await?;
         if let Some(scope) = P::SCOPE
             && !known.permitted.covers(&scope.parse()?)
         {
@@ -116,9 +118,13 @@ impl<P: Permission> Caller<P> {
 }
 
 /// Who is calling: by access token or API key, else by the session of a browser.
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Known, Problem> {
+async fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<Known, Problem> {
     if headers.contains_key(header::AUTHORIZATION) {
-        let (principal, permitted) = by_credential(app, headers).await?;
+        let (principal, permitted) = by_credential(app, headers, address).await?;
         return known(&principal, permitted);
     }
     match session_token(app, &CookieJar::from_headers(headers)) {
@@ -170,7 +176,11 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
 }
 
 /// Who holds the credential, and what it permits at this API.
-async fn by_credential(app: &App, headers: &HeaderMap) -> Result<(Principal, ScopeSet), Problem> {
+async fn by_credential(
+    app: &App,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<(Principal, ScopeSet), Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let header = match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),
@@ -195,7 +205,7 @@ async fn by_credential(app: &App, headers: &HeaderMap) -> Result<(Principal, Sco
             None => Err(not_accepted()),
         };
     }
-    let verified = api_keys::verify(&app.db, now, credential).await?;
+    let verified = api_keys::verify(&app.db, now, credential, UsedFrom::Address(address)).await?;
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Err(not_accepted());
     };

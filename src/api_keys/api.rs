@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiKey, DEFAULT_GRACE, ListApiKeys, NewApiKey, Status, store};
+use super::{
+    AllowedNetworks, ApiKey, DEFAULT_GRACE, Labels, ListApiKeys, NewApiKey, Status, store,
+};
 use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
@@ -29,7 +31,11 @@ pub struct Representation {
     #[schema(required)]
     pub project: Option<ProjectId>,
     pub name: String,
+    pub description: String,
+    pub labels: Labels,
     pub scopes: Vec<String>,
+    /// The networks from which it may be used; IPv4 and IPv6 are matched independently of one another.
+    pub allowed_ips: Vec<String>,
     pub environment: String,
     pub status: Status,
     /// The first 12 and the last 4 characters of the secret.
@@ -57,6 +63,9 @@ impl Representation {
             organization: key.organization,
             project: key.project,
             name: key.name.clone(),
+            description: key.description.clone(),
+            labels: key.labels.clone(),
+            allowed_ips: key.allowed_networks.texts(),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             environment: key.environment.clone(),
             status: key.status(now),
@@ -80,6 +89,8 @@ impl Representation {
 pub struct Created {
     #[serde(flatten)]
     key: Representation,
+    /// What to think over, such as a network that holds everybody.
+    warnings: Vec<String>,
     /// The key itself, shown this once: a repeated request with the same Idempotency-Key does not get it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
@@ -89,8 +100,16 @@ impl Created {
     #[must_use]
     pub fn new(key: &ApiKey, secret: &SecretString, now: Timestamp) -> Self {
         let secret = Some(secret.expose_secret().to_owned());
-        Self { key: Representation::new(key, now), secret }
+        Self { key: Representation::new(key, now), warnings: Vec::new(), secret }
     }
+}
+
+/// What is kept of a creation's answer: everything but the secret.
+#[derive(Serialize)]
+struct Made {
+    #[serde(flatten)]
+    key: Representation,
+    warnings: Vec<String>,
 }
 
 /// A key to be.
@@ -102,6 +121,15 @@ pub struct CreateApiKey {
     /// What it may do, each scope within what you may do yourself.
     #[schema(min_items = 1, max_items = 100, example = json!(["read:tenants"]))]
     scopes: Vec<String>,
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    description: String,
+    /// Up to 20 pairs by which you find the key again.
+    #[serde(default)]
+    labels: Labels,
+    /// Networks in CIDR notation; from anywhere where it is left out. A list of IPv4 networks allows no IPv6 address.
+    #[schema(min_items = 1, max_items = 50, example = json!(["192.0.2.0/24", "2001:db8::/32"]))]
+    allowed_ips: Option<Vec<String>>,
     /// One of the installation's environments; the first of them where it is left out.
     environment: Option<String>,
     /// The project to confine it to.
@@ -145,6 +173,9 @@ pub async fn create(
         // A credential that was given little can't make itself one that has more.
         reach: &caller.scopes,
         name: &wanted.name,
+        description: &wanted.description,
+        labels: wanted.labels.clone(),
+        allowed_ips: wanted.allowed_ips.as_deref(),
         scopes: &wanted.scopes,
         environment: wanted.environment.as_deref(),
         expires_at: wanted.expires_at.map(Timestamp::from),
@@ -152,7 +183,10 @@ pub async fn create(
     let (brand, settings) = (&app.config.brand, &app.config.api_keys);
     let (key, secret) =
         super::issue(begun.tx(), now, &caller.by, brand, settings, &offered, new).await?;
-    let made = Representation::new(&key, now);
+    let made = Made {
+        key: Representation::new(&key, now),
+        warnings: AllowedNetworks::warnings(wanted.allowed_ips.as_deref()),
+    };
     begun.created(Some(key.version), &made, Some(("secret", &secret))).await
 }
 
@@ -284,7 +318,7 @@ pub async fn rotate(
     let (by, brand) = (&caller.by, &app.config.brand);
     let (key, secret) =
         super::rotate(begun.tx(), now, by, brand, caller.organization, id, grace).await?;
-    let made = Representation::new(&key, now);
+    let made = Made { key: Representation::new(&key, now), warnings: Vec::new() };
     let answer = begun.created(Some(key.version), &made, Some(("secret", &secret))).await?;
     app.revocations.catch_up().await;
     Ok(answer)

@@ -4,7 +4,8 @@ use portcullis_verifier::{Scope, ScopeSet};
 use sea_orm::DatabaseTransaction;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{ApiKey, ApiKeySettings, store};
+use super::labels::{check_labels, checked_description};
+use super::{AllowedNetworks, ApiKey, ApiKeySettings, Labels, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{FieldError, Refused, checked_name};
 use crate::resource_servers::ResourceServer;
@@ -21,7 +22,11 @@ pub struct NewApiKey<'a> {
     /// The most that whoever makes the key may do: no key reaches further.
     pub reach: &'a ScopeSet,
     pub name: &'a str,
+    pub description: &'a str,
+    pub labels: Labels,
     pub scopes: &'a [String],
+    /// Networks in CIDR notation; none for anywhere.
+    pub allowed_ips: Option<&'a [String]>,
     /// One of the settings' environments; the first where none is named.
     pub environment: Option<&'a str>,
     pub expires_at: Option<Timestamp>,
@@ -42,7 +47,10 @@ pub async fn issue(
 ) -> Result<(ApiKey, SecretString), Refused> {
     let mut errors = Vec::new();
     let name = checked_name("name", new.name, &mut errors).to_owned();
+    let description = checked_description(new.description, &mut errors).to_owned();
+    check_labels(&new.labels, &mut errors);
     let scopes = checked_scopes(&new, resource_servers, &mut errors);
+    let allowed_networks = AllowedNetworks::checked(new.allowed_ips, &mut errors);
     if new.expires_at.is_some_and(|end| end <= now) {
         errors.push(FieldError::new("expires_at", "must be in the future"));
     }
@@ -68,7 +76,10 @@ pub async fn issue(
         organization: new.organization,
         project: new.project,
         name,
+        description,
+        labels: new.labels,
         scopes,
+        allowed_networks,
         environment: environment.to_owned(),
         created_by: new.created_by,
         owner: Some(new.created_by),

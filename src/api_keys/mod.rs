@@ -5,6 +5,8 @@
 pub mod api;
 mod decide;
 mod hand_over;
+mod labels;
+mod networks;
 mod issue;
 mod revoke;
 mod rotate;
@@ -15,9 +17,11 @@ use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 use serde::{Deserialize, Serialize};
 
-pub use decide::{Verdict, decide};
+pub use decide::{UsedFrom, Verdict, decide};
 pub use hand_over::hand_over;
 pub use issue::{NewApiKey, issue};
+pub use labels::Labels;
+pub use networks::AllowedNetworks;
 pub use revoke::revoke;
 pub use rotate::{DEFAULT_GRACE, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_project};
@@ -46,7 +50,10 @@ pub struct ApiKey {
     /// The project that it is confined to.
     pub project: Option<ProjectId>,
     pub name: String,
+    pub description: String,
+    pub labels: Labels,
     pub scopes: ScopeSet,
+    pub allowed_networks: AllowedNetworks,
     pub environment: String,
     pub created_by: UserId,
     /// Whose role bounds it; none when it belongs to the organization itself.

@@ -8,7 +8,7 @@ use sea_orm::{
     DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 
-use super::{ApiKey, Status};
+use super::{AllowedNetworks, ApiKey, Status};
 use crate::platform::db::{begins_with, search_text};
 use crate::tenancy::{self, Role};
 
@@ -28,15 +28,26 @@ impl Hint {
 }
 
 fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbErr> {
+    let id = row.id;
+    let damaged = |column: &str| DbErr::Type(format!("api_keys {id}: {column} is damaged"));
     Ok(ApiKey {
-        scopes: row
-            .scopes
-            .parse()
-            .map_err(|_| DbErr::Type(format!("api_keys {}: scopes is damaged", row.id)))?,
+        scopes: row.scopes.parse().map_err(|_| damaged("scopes"))?,
         id: row.id,
         organization: row.organization_id,
         project: row.project_id,
+        labels: serde_json::from_str(&row.labels).map_err(|_| damaged("labels"))?,
+        allowed_networks: match &row.allowed_ips {
+            None => AllowedNetworks::Anywhere,
+            Some(texts) => AllowedNetworks::Only(
+                texts
+                    .split(' ')
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| damaged("allowed_ips"))?,
+            ),
+        },
         name: row.name,
+        description: row.description,
         environment: row.environment,
         created_by: row.created_by,
         owner: row.owner_id,
@@ -204,6 +215,12 @@ pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(),
         project_id: Set(new.project),
         name: Set(new.name.clone()),
         search_name: Set(search_text(&new.name)),
+        description: Set(new.description.clone()),
+        labels: Set(serde_json::json!(new.labels).to_string()),
+        allowed_ips: Set(match &new.allowed_networks {
+            AllowedNetworks::Anywhere => None,
+            AllowedNetworks::Only(_) => Some(new.allowed_networks.texts().join(" ")),
+        }),
         scopes: Set(new.scopes.to_string()),
         environment: Set(new.environment.clone()),
         created_by: Set(new.created_by),

@@ -1,7 +1,7 @@
 use portcullis_verifier::{ScopeSet, key};
 use sea_orm::DbErr;
 
-use super::{ApiKey, Verdict, decide, store};
+use super::{ApiKey, UsedFrom, Verdict, decide, store};
 use crate::platform::db::Db;
 use entity::Timestamp;
 
@@ -20,7 +20,12 @@ pub struct Verified {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn verify(db: &Db, now: Timestamp, presented: &str) -> Result<Verified, DbErr> {
+pub async fn verify(
+    db: &Db,
+    now: Timestamp,
+    presented: &str,
+    from: UsedFrom,
+) -> Result<Verified, DbErr> {
     let unknown =
         Verified { key: None, verdict: Verdict::Unknown, reach: ScopeSet::default(), ends: None };
     if !key::has_valid_checksum(presented) {
@@ -29,7 +34,7 @@ pub async fn verify(db: &Db, now: Timestamp, presented: &str) -> Result<Verified
     let Some(found) = store::find_by_digest(db.reader(), key::digest(presented), now).await? else {
         return Ok(unknown);
     };
-    let verdict = decide(&found.key, found.reach.as_ref(), now);
+    let verdict = decide(&found.key, found.reach.as_ref(), from, now);
     let ends = found.key.expires_at.into_iter().chain(found.secret_ends).min();
     let reach = found.reach.unwrap_or_default();
     Ok(Verified { key: Some(found.key), verdict, reach, ends })

@@ -10,7 +10,7 @@ use super::Failure;
 use super::context::{Context, acting_user, organization};
 use super::output;
 use crate::api_keys::api::{Created, Representation};
-use crate::api_keys::{self, ListApiKeys, NewApiKey};
+use crate::api_keys::{self, Labels, ListApiKeys, NewApiKey};
 use crate::audit::By;
 use crate::resource_servers;
 
@@ -102,7 +102,10 @@ impl Create {
             created_by: creator,
             reach: &reach,
             name: &self.name,
+            description: "",
+            labels: Labels::new(),
             scopes: &self.scopes,
+            allowed_ips: None,
             environment: self.environment.as_deref(),
             expires_at: expires_at.map(Timestamp::from),
         };

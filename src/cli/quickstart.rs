@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Failure;
 use super::context::{Context, acting_user, organization};
-use crate::api_keys::{self, NewApiKey};
+use crate::api_keys::{self, Labels, NewApiKey};
 use crate::app::App;
 use crate::audit::By;
 use crate::clients::{self, GrantType, NewAudience, NewClient};
@@ -111,7 +111,10 @@ async fn fill(
         created_by: user,
         reach: crate::tenancy::Role::Owner.scopes(),
         name: "Quickstart",
+        description: "",
+        labels: Labels::new(),
         scopes: &KEY_SCOPES.map(str::to_owned),
+        allowed_ips: None,
         environment: None,
         expires_at: None,
     };

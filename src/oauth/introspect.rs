@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::client_authentication::{ClientCredentials, client_credentials};
 use super::{ErrorCode, OAuthError};
-use crate::api_keys::{self, Verdict};
+use crate::api_keys::{self, AllowedNetworks, UsedFrom, Verdict};
 use crate::app::App;
 use crate::clients::{self, Client};
 use crate::grants;
@@ -42,7 +42,7 @@ pub async fn post(
         Asker::ResourceServer(api) => match access_token(&app, token, |aud, _| aud == api.audience)
         {
             Some(answer) => Some(answer),
-            None => api_key(&app, api, token).await?,
+            None => api_key(&app, api, token, used_from(&parameters)?).await?,
         },
         Asker::Client(client) => {
             match access_token(&app, token, |_, id| id == client.id.to_string()) {
@@ -121,14 +121,31 @@ fn access_token(app: &App, token: &str, concerns: impl Fn(&str, &str) -> bool) -
     Some(answer)
 }
 
+/// From where the resource server was called: it says so in `client_address`, or says by `network_check=local` that
+/// it holds the address against `allowed_ips` itself. To others a key that is bound to networks is no good.
+fn used_from(parameters: &Parameters) -> Result<UsedFrom, OAuthError> {
+    let invalid = |text| OAuthError::new(ErrorCode::InvalidRequest, text);
+    match (parameters.get("client_address")?, parameters.get("network_check")?) {
+        (Some(address), None) => address
+            .parse()
+            .map(|address| UsedFrom::Address(Some(address)))
+            .map_err(|_| invalid("client_address must be an IP address")),
+        (None, Some("local")) => Ok(UsedFrom::CheckedElsewhere),
+        (None, None) => Ok(UsedFrom::Address(None)),
+        (None, Some(_)) => Err(invalid("network_check must be local")),
+        (Some(_), Some(_)) => Err(invalid("send client_address or network_check, not both")),
+    }
+}
+
 /// An API key that is good, with those of its scopes that mean something to the resource server that asks. A key
 /// that means nothing there is foreign: it can't be used, and whose it is is none of the asker's business (RFC 7662 §4).
 async fn api_key(
     app: &App,
     asker: &ResourceServer,
     token: &str,
+    from: UsedFrom,
 ) -> Result<Option<Value>, OAuthError> {
-    let verified = api_keys::verify(&app.db, app.clock.now(), token).await?;
+    let verified = api_keys::verify(&app.db, app.clock.now(), token, from).await?;
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Ok(None);
     };
@@ -154,6 +171,9 @@ async fn api_key(
     if let Some(members) = answer.as_object_mut() {
         if let Some(end) = verified.ends {
             members.insert("exp".to_owned(), end.unix_seconds().into());
+        }
+        if let AllowedNetworks::Only(_) = key.allowed_networks {
+            members.insert("allowed_ips".to_owned(), key.allowed_networks.texts().into());
         }
         if let Some(project) = key.project {
             members.insert("project".to_owned(), project.to_string().into());

@@ -78,10 +78,12 @@ async fn the_secret_is_told_once(
         "scopes": ["read:tenants", "write:tenants/prod/*"], "environment": "live",
         "status": "active", "hint": hint, "created_by": world.owner.id(&world.server).await.to_string(),
         "created_at": made.member("created_at"), "expires_at": null, "revoked_at": null,
-        "rotating_until": null, "project": null, "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
+        "rotating_until": null, "project": null, "description": "", "labels": {},
+        "allowed_ips": ["0.0.0.0/0", "::/0"], "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
     });
     let mut with_secret = expected.clone();
     with_secret["secret"] = json!(secret);
+    with_secret["warnings"] = json!([]);
     assert_eq!(made.json, with_secret);
 
     let path = format!("{KEYS}/{}", made.member("id"));
@@ -548,4 +550,110 @@ async fn of_many_rotations_at_once_two_secrets_are_left(
         living += usize::from(told.json["active"] == true);
     }
     assert_eq!(living, 2, "the last, and the one before in its grace");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_works_only_from_the_networks_that_it_names(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let proxied = |settings: &mut Settings| {
+        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    };
+    let Some(server) = Server::start_with(database, proxied).await else { return };
+    let world = World::around(server).await;
+    let admin = Script::with(&world, &world.api_key(&["admin"]).await.secret);
+    let wanted = json!({
+        "name": "office", "scopes": ["read:api-keys", "read:tenants"],
+        "allowed_ips": ["192.0.2.0/24", "192.0.2.0/24", "2001:db8::/32"],
+    });
+    let made = admin.makes(&wanted).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    assert_eq!(made.json["allowed_ips"], json!(["192.0.2.0/24", "2001:db8::/32"]));
+    assert_eq!(made.json["warnings"], json!([]));
+    let secret = made.member("secret");
+
+    // At our own API the address is the caller's, as the trusted proxy names it.
+    let from = async |address: &str| {
+        let request = http().get(world.server.url(KEYS)).bearer_auth(secret);
+        Answer::of(request.header("x-forwarded-for", address).send().await.unwrap()).await.status
+    };
+    assert_eq!(from("192.0.2.7").await, StatusCode::OK);
+    assert_eq!(from("2001:db8::1").await, StatusCode::OK);
+    for elsewhere in ["203.0.113.1", "2001:db9::1", "192.0.2.7, 203.0.113.1", "nonsense"] {
+        assert_eq!(from(elsewhere).await, StatusCode::UNAUTHORIZED, "{elsewhere}");
+    }
+
+    // A resource server passes its caller's address on, or holds it against the list itself.
+    let asks = async |more: &[(&str, &str)]| {
+        let form: Vec<(&str, &str)> = [("token", secret)].iter().chain(more).copied().collect();
+        let request =
+            http().post(world.server.url("/oauth/introspect")).bearer_auth(&world.credential);
+        Answer::of(request.form(&form).send().await.unwrap()).await
+    };
+    let active = async |more: &[(&str, &str)]| asks(more).await.json["active"].clone();
+    assert_eq!(active(&[("client_address", "192.0.2.9")]).await, true);
+    assert_eq!(active(&[("client_address", "::ffff:192.0.2.9")]).await, true);
+    assert_eq!(active(&[("client_address", "203.0.113.1")]).await, false);
+    assert_eq!(active(&[]).await, false, "whoever says nothing of the address can't use it");
+    let told = asks(&[("network_check", "local")]).await;
+    assert_eq!(told.json["allowed_ips"], json!(["192.0.2.0/24", "2001:db8::/32"]), "{told:?}");
+    for wrong in [
+        &[("client_address", "nonsense")][..],
+        &[("network_check", "remote")],
+        &[("network_check", "local"), ("client_address", "192.0.2.9")],
+    ] {
+        assert_eq!(asks(wrong).await.refusal(), "400 invalid_request", "{wrong:?}");
+    }
+
+    let wide = json!({ "name": "x", "scopes": ["read:tenants"], "allowed_ips": ["0.0.0.0/0"] });
+    let made = admin.makes(&wide).await;
+    assert_eq!(made.json["warnings"].as_array().unwrap().len(), 1, "{made:?}");
+    for (wrong, field) in [
+        (json!([]), "allowed_ips"),
+        (json!(["192.0.2.7/24"]), "allowed_ips[0]"),
+        (json!(["10.0.0.0/8", "x"]), "allowed_ips[1]"),
+        (json!(vec!["10.0.0.0/8"; 51]), "allowed_ips"),
+    ] {
+        let refused = admin
+            .makes(&json!({ "name": "x", "scopes": ["read:tenants"], "allowed_ips": wrong }))
+            .await;
+        assert_eq!((refused.status.as_u16(), fields(&refused)), (422, vec![field]), "{wrong}");
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_bears_a_description_and_labels(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let admin = Script::with(&world, &world.api_key(&["admin"]).await.secret);
+    let make = |more: Value| {
+        let mut wanted = json!({ "name": "x", "scopes": ["read:tenants"] });
+        wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        wanted
+    };
+    let labels = json!({ "team": "billing", "cost-center": "4711" });
+    let made = admin
+        .makes(&make(
+            json!({ "description": " The nightly report\nof all tenants ", "labels": labels }),
+        ))
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    assert_eq!(made.member("description"), "The nightly report\nof all tenants");
+    assert_eq!(made.json["labels"], labels);
+    let many: serde_json::Map<String, Value> =
+        (0..21).map(|at| (format!("l{at}"), json!("x"))).collect();
+    for (wrong, field) in [
+        (json!({ "labels": many }), "labels"),
+        (json!({ "labels": { "": "x" } }), "labels"),
+        (json!({ "labels": { "a b": "x" } }), "labels"),
+        (json!({ "labels": { "team": "x".repeat(101) } }), "labels.team"),
+        (json!({ "labels": { "team": "\u{0}" } }), "labels.team"),
+        (json!({ "description": "x".repeat(501) }), "description"),
+    ] {
+        let refused = admin.makes(&make(wrong.clone())).await;
+        assert_eq!((refused.status.as_u16(), fields(&refused)), (422, vec![field]), "{wrong}");
+    }
 }

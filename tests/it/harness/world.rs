@@ -1,6 +1,6 @@
 //! A small company: an organization with an owner, and an API with its scopes.
 
-use portcullis::api_keys::{self, NewApiKey};
+use portcullis::api_keys::{self, Labels, NewApiKey};
 use portcullis::audit::By;
 use portcullis::clients::{self, GrantType, NewAudience, NewClient};
 use portcullis::identity::{NewUser, SetUp, create_user, set_up};
@@ -274,7 +274,10 @@ impl World {
             created_by: creator.id(&self.server).await,
             reach: role.scopes(),
             name: "script",
+            description: "",
+            labels: Labels::new(),
             scopes: &scopes,
+            allowed_ips: None,
             environment: None,
             expires_at,
         };

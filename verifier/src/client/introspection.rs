@@ -73,11 +73,15 @@ impl Introspection {
             tracing::warn!(url = %self.url, "too many introspections are under way");
             return Err(NoAnswer);
         };
-        let body = self.http.post_form(&self.url, &[("token", key)]).await.map_err(|error| {
-            let error = &error as &dyn Error;
-            tracing::warn!(url = %self.url, error, "an API key could not be introspected");
-            NoAnswer
-        })?;
+        let body = self
+            .http
+            .post_form(&self.url, &[("token", key), ("network_check", "local")])
+            .await
+            .map_err(|error| {
+                let error = &error as &dyn Error;
+                tracing::warn!(url = %self.url, error, "an API key could not be introspected");
+                NoAnswer
+            })?;
         read(&body).map_err(|error| {
             let error = &error as &dyn Error;
             tracing::warn!(url = %self.url, error, "an introspection's answer can't be read");

@@ -1,0 +1,40 @@
+//! What people write on a key for themselves.
+
+use std::collections::BTreeMap;
+
+use crate::platform::FieldError;
+
+const MOST_LABELS: usize = 20;
+const LONGEST_NAME: usize = 50;
+const LONGEST_VALUE: usize = 100;
+const LONGEST_DESCRIPTION: usize = 500;
+
+/// Key-value pairs by which people find their keys again.
+pub type Labels = BTreeMap<String, String>;
+
+pub(super) fn check_labels(labels: &Labels, errors: &mut Vec<FieldError>) {
+    if labels.len() > MOST_LABELS {
+        errors.push(FieldError::new("labels", "must hold at most 20 labels"));
+    }
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    for (name, value) in labels {
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+            let message = "a label's name must have 1 to 50 letters, digits, - _ or .";
+            errors.push(FieldError::new("labels", message));
+        }
+        if value.chars().count() > LONGEST_VALUE || value.chars().any(char::is_control) {
+            let message = "must have at most 100 characters, no control characters";
+            errors.push(FieldError::new(format!("labels.{name}"), message));
+        }
+    }
+}
+
+pub(super) fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError>) -> &'a str {
+    let text = text.trim();
+    if text.chars().count() > LONGEST_DESCRIPTION {
+        errors.push(FieldError::new("description", "must have at most 500 characters"));
+    } else if text.chars().any(|letter| letter.is_control() && letter != '\n') {
+        errors.push(FieldError::new("description", "must not hold control characters"));
+    }
+    text
+}
