@@ -18,7 +18,7 @@ pub use decide::{Verdict, decide};
 pub use hand_over::hand_over;
 pub use issue::{NewApiKey, issue};
 pub use revoke::revoke;
-pub use store::{ListApiKeys, find, list, revoke_of_project};
+pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{Verified, verify};
 
 /// The `[api_keys]` section.
