@@ -7,8 +7,8 @@ use entity::{
 use portcullis_verifier::ScopeSet;
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, QueryFilter as _, QueryOrder as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
+    DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, Set,
 };
 
 use super::{Code, Grant, Refresh};

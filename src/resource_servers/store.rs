@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use entity::{OrganizationId, ResourceServerId, Timestamp, catalog_scope, installation, resource_server};
+use entity::{
+    OrganizationId, ResourceServerId, Timestamp, catalog_scope, installation, resource_server,
+};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
