@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::api_keys;
 use crate::app::App;
 use crate::http::ProblemDocument;
-use crate::organizations::api::projects;
+use crate::organizations::api::{members, organizations, projects, roles, users};
 
 const PROBLEM: &str = "Problem";
 
@@ -44,8 +44,18 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::api::read, api_keys::api::revoke))
         .routes(routes!(api_keys::api::rotate))
         .routes(routes!(api_keys::api::hand_over))
+        .routes(routes!(members::list))
+        .routes(routes!(members::read, members::edit, members::remove))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::read, organizations::edit, organizations::close))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::read, projects::edit, projects::delete))
+        .routes(routes!(roles::list, roles::create))
+        .routes(routes!(roles::read, roles::edit, roles::delete))
+        .routes(routes!(users::list))
+        .routes(routes!(users::read, users::erase))
+        .routes(routes!(users::suspend))
+        .routes(routes!(users::resume))
 }
 
 /// The document, for a server that is reached under `base`.

@@ -35,11 +35,15 @@ const ORGANIZATION: &str = "portcullis-organization";
 pub struct Caller<P> {
     /// What they may do at any API, all in all: whatever they make reaches no further.
     pub scopes: ScopeSet,
+    /// What of it they may do at this API, where some scopes need an admin.
+    permitted: ScopeSet,
     pub organization: OrganizationId,
     /// The project that the credential is confined to.
     pub project: Option<ProjectId>,
     /// The person behind the credential; none where a client acts for itself or a key is the organization's own.
     pub user: Option<UserId>,
+    /// Whether this is a browser's session, which stands for all that the person may do in any organization of theirs.
+    pub is_session: bool,
     pub by: By,
     permission: PhantomData<P>,
 }
@@ -53,6 +57,7 @@ struct Known {
     organization: OrganizationId,
     project: Option<ProjectId>,
     user: Option<UserId>,
+    is_session: bool,
     actor: Actor,
 }
 
@@ -62,15 +67,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
         let known = authenticate(app, &parts.headers, address).await?;
-        if let Some(scope) = P::SCOPE
-            && !known.permitted.covers(&scope.parse()?)
-        {
-            return Err(refuse(Rejection::InsufficientScope { required: scope.parse()? }));
-        }
-        if known.project.is_some() && P::REACH != Reach::Project {
-            let detail = "This credential is confined to a project, and this concerns the whole organization.";
-            return Err(Problem::forbidden(detail));
-        }
+        check::<P>(&known.permitted, known.project)?;
         if P::REACH == Reach::Installation
             && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
         {
@@ -81,16 +78,41 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
         let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
         Ok(Self {
             scopes: known.scopes,
+            permitted: known.permitted,
             organization: known.organization,
             project: known.project,
             user: known.user,
+            is_session: known.is_session,
             by: source.by(known.actor),
             permission: PhantomData,
         })
     }
 }
 
+/// Whether a credential with these scopes, confined to this project, is enough for what the row of the table says.
+fn check<P: Permission>(permitted: &ScopeSet, project: Option<ProjectId>) -> Result<(), Problem> {
+    if let Some(scope) = P::SCOPE
+        && !permitted.covers(&scope.parse()?)
+    {
+        return Err(refuse(Rejection::InsufficientScope { required: scope.parse()? }));
+    }
+    if project.is_some() && P::REACH != Reach::Project {
+        let detail =
+            "This credential is confined to a project, and this concerns the whole organization.";
+        return Err(Problem::forbidden(detail));
+    }
+    Ok(())
+}
+
 impl<P: Permission> Caller<P> {
+    /// Asks for more than the endpoint does of everybody.
+    ///
+    /// # Errors
+    /// When the caller may not do what `Q` says, in their own organization.
+    pub fn needs<Q: Permission>(&self) -> Result<(), Problem> {
+        check::<Q>(&self.permitted, self.project)
+    }
+
     /// Tells one caller from another, for the keys that they choose themselves.
     #[must_use]
     pub fn name(&self) -> String {
@@ -147,7 +169,7 @@ fn known(principal: &Principal, permitted: ScopeSet) -> Result<Known, Problem> {
             Err(_) => (Actor::Client(principal.subject().parse()?), None),
         },
     };
-    Ok(Known { scopes, permitted, organization, project, user, actor })
+    Ok(Known { scopes, permitted, organization, project, user, is_session: false, actor })
 }
 
 /// A person who is logged in, in the organization that they name, or in their only one.
@@ -171,6 +193,7 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
         organization: membership.organization,
         project: None,
         user: Some(user),
+        is_session: true,
         actor: Actor::User(user),
     })
 }

@@ -43,6 +43,8 @@ permissions! {
     WriteProjects = Some(scopes::WRITE_PROJECTS), Organization;
     ReadMembers = Some(scopes::READ_MEMBERS), Organization;
     WriteMembers = Some(scopes::WRITE_MEMBERS), Organization;
+    /// Leave the organization, as everybody may.
+    Leave = None, Organization;
     ReadRoles = Some(scopes::READ_ROLES), Organization;
     WriteRoles = Some(scopes::WRITE_ROLES), Organization;
     ReadUsers = Some(scopes::READ_USERS), Installation;

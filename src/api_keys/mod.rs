@@ -24,7 +24,7 @@ pub use labels::Labels;
 pub use networks::AllowedNetworks;
 pub use revoke::revoke;
 pub use rotate::{DEFAULT_GRACE, rotate};
-pub use store::{ListApiKeys, find, list, revoke_of_project};
+pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{Verified, verify};
 
 /// The `[api_keys]` section.

@@ -90,6 +90,8 @@ pub(super) async fn find_by_digest(
     };
     let reach = match row.owner_id {
         Some(owner) => reach_of(connection, row.organization_id, owner).await?,
+        // One that was closed may do nothing, whatever was made beside the closing.
+        None if tenancy::is_closed(connection, row.organization_id).await? => None,
         // The organization itself may do everything.
         None => Some(Role::Owner.scopes().clone()),
     };
@@ -319,6 +321,24 @@ pub async fn revoke_of_project(
     let updated = api_key::Entity::update_many()
         .col_expr(api_key::Column::RevokedAt, Expr::value(now))
         .filter(api_key::Column::ProjectId.eq(project))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected)
+}
+
+/// Revokes every living key of the organization; says how many. The log and the audit trail are for the caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_of_organization(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    organization: OrganizationId,
+) -> Result<u64, DbErr> {
+    let updated = api_key::Entity::update_many()
+        .col_expr(api_key::Column::RevokedAt, Expr::value(now))
+        .filter(api_key::Column::OrganizationId.eq(organization))
         .filter(api_key::Column::RevokedAt.is_null())
         .exec(tx)
         .await?;

@@ -21,7 +21,7 @@ pub use redirect_uri::{is_loopback, matches_redirect_uri, web_origin};
 pub use register::{NewAudience, NewClient, register};
 pub use requested::{RequestRefused, Requested, requested};
 pub use revoke::revoke;
-pub use store::{ClientSummary, has_origin, list};
+pub use store::{ClientSummary, has_origin, list, revoke_of_organization};
 
 /// How a client may come to tokens (RFC 6749 §1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use sea_orm::{
 use serde::Serialize;
 
 use crate::platform::db::search_text;
+use crate::tenancy;
 
 use super::{Client, ClientAudience, StoredSecret, web_origin};
 
@@ -106,7 +107,9 @@ pub(super) async fn find(
         redirect_uris: row.redirect_uris.split_whitespace().map(str::to_owned).collect(),
         refresh_retry: Duration::from_secs(retry_seconds),
         audiences,
-        is_revoked: row.revoked_at.is_some(),
+        // What was made beside the closing of its organization is as dead as the rest.
+        is_revoked: row.revoked_at.is_some()
+            || tenancy::is_closed(connection, row.organization_id).await?,
         secrets,
     }))
 }
@@ -217,6 +220,24 @@ pub(super) async fn mark_revoked(
         .exec_with_returning(tx)
         .await?;
     Ok(rows.first().map(|row| row.organization_id))
+}
+
+/// Revokes every living client of the organization; says which. The log and the audit trail are for the caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_of_organization(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    organization: OrganizationId,
+) -> Result<Vec<ClientId>, DbErr> {
+    let rows = client::Entity::update_many()
+        .col_expr(client::Column::RevokedAt, Expr::value(now))
+        .filter(client::Column::OrganizationId.eq(organization))
+        .filter(client::Column::RevokedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 /// Whether some client that lives has a redirect URI on this origin.

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use entity::{
     ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId,
-    authorization_code, consent, grant,
+    authorization_code, client, consent, grant,
 };
 use portcullis_verifier::ScopeSet;
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, QueryFilter as _, QueryOrder as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
+    DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, Set,
 };
 
 use super::{Code, Grant, Refresh};
@@ -221,6 +221,85 @@ pub async fn end_of_project(
         .exec(tx)
         .await?;
     Ok(updated.rows_affected)
+}
+
+/// Ends every living grant in the organization, and those of its clients elsewhere; says how many. The log and the audit
+/// trail are for the caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_organization(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    organization: OrganizationId,
+) -> Result<u64, DbErr> {
+    let its_clients = Query::select()
+        .column(client::Column::Id)
+        .from(client::Entity)
+        .and_where(client::Column::OrganizationId.eq(organization))
+        .to_owned();
+    let updated = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(
+            Condition::any()
+                .add(grant::Column::OrganizationId.eq(organization))
+                .add(grant::Column::ClientId.in_subquery(its_clients)),
+        )
+        .filter(grant::Column::EndedAt.is_null())
+        .exec(tx)
+        .await?;
+    consent::Entity::delete_many()
+        .filter(consent::Column::OrganizationId.eq(organization))
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected)
+}
+
+/// Ends every living grant of the user's, in one organization or in all, and the codes that would have become one;
+/// says which. The log and the audit trail are for the caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_user(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    user: UserId,
+    organization: Option<OrganizationId>,
+) -> Result<Vec<GrantId>, DbErr> {
+    let mut codes = authorization_code::Entity::delete_many()
+        .filter(authorization_code::Column::UserId.eq(user))
+        .filter(authorization_code::Column::RedeemedAt.is_null());
+    let mut update = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::UserId.eq(user))
+        .filter(grant::Column::EndedAt.is_null());
+    if let Some(organization) = organization {
+        codes = codes.filter(authorization_code::Column::OrganizationId.eq(organization));
+        update = update.filter(grant::Column::OrganizationId.eq(organization));
+    }
+    // The codes first: one that is being redeemed is waited for, and its grant is found by what follows.
+    codes.exec(tx).await?;
+    let ended = update.exec_with_returning(tx).await?;
+    Ok(ended.into_iter().map(|row| row.id).collect())
+}
+
+/// Forgets what the user has consented to, in one organization or in all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_consents(
+    tx: &DatabaseTransaction,
+    user: UserId,
+    organization: Option<OrganizationId>,
+) -> Result<(), DbErr> {
+    let mut consents = consent::Entity::delete_many().filter(consent::Column::UserId.eq(user));
+    if let Some(organization) = organization {
+        consents = consents.filter(consent::Column::OrganizationId.eq(organization));
+    }
+    consents.exec(tx).await?;
+    Ok(())
 }
 
 /// The organization of the grant that this call ended; none where there was nothing to end.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use entity::Timestamp;
 
-pub use store::{claim, forget_old, settle};
+pub use store::{claim, erase_from_answers, forget_old, settle};
 
 /// How long an answer is kept.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,5 +1,5 @@
 use entity::{Timestamp, idempotency_key};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
     QueryFilter as _, Set, TryInsertResult,
@@ -60,6 +60,30 @@ pub async fn settle(
         .col_expr(idempotency_key::Column::Status, Expr::value(i32::from(status)))
         .col_expr(idempotency_key::Column::Body, Expr::value(body))
         .filter(idempotency_key::Column::Digest.eq(request.digest.to_vec()))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+/// Puts something else in the place of a text, such as an e-mail address, wherever an answer that is kept holds it as a
+/// whole.
+///
+/// # Errors
+/// When the database fails.
+pub async fn erase_from_answers(
+    tx: &DatabaseTransaction,
+    text: &str,
+    replacement: &str,
+) -> Result<(), DbErr> {
+    // As JSON has it, quotes included: what merely contains it is something else.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let replaced = Func::cust("replace")
+        .arg(Expr::col(idempotency_key::Column::Body))
+        .arg(quoted(text))
+        .arg(quoted(replacement));
+    idempotency_key::Entity::update_many()
+        .col_expr(idempotency_key::Column::Body, replaced.into())
+        .filter(idempotency_key::Column::Body.is_not_null())
         .exec(tx)
         .await?;
     Ok(())

@@ -69,6 +69,9 @@ pub async fn create_user(
     let tx = db.begin().await?;
     let user = insert_user(&tx, now, by, checked).await?;
     if let Some((organization, role)) = membership {
+        if !tenancy::lock_organization(&tx, organization).await? {
+            return Err(Refused::Conflict("The organization was closed.".to_owned()));
+        }
         tenancy::insert_membership(&tx, now, organization, user.id, role).await?;
         let event = Event::new("member.added", user.id)
             .in_organization(organization)
@@ -92,6 +95,7 @@ pub(super) async fn insert_user(
         name: checked.name,
         created_at: now,
         suspended_at: None,
+        erased_at: None,
     };
     if let Err(error) = store::insert_user(tx, &user, &checked.password_hash).await {
         return Err(match error.sql_err() {

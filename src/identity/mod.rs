@@ -18,7 +18,10 @@ pub use email::normalized_email;
 pub use login::{Login, LoginAttempt, log_in};
 pub use session::{Session, SessionToken, end_session, find_session};
 pub use setup::{SetUp, SetUpRefused, is_set_up, link_is_valid, make_setup_link, set_up};
-pub use store::{delete_expired, find_user, find_user_by_email, list_users};
+pub use store::{
+    ListUsers, delete_expired, delete_sessions, find_user, find_user_by_email, list_users,
+    lock_active_user, mark_erased, mark_resumed, mark_suspended, search_users,
+};
 
 /// The `[login]` section.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,4 +45,27 @@ pub struct User {
     pub name: String,
     pub created_at: Timestamp,
     pub suspended_at: Option<Timestamp>,
+    pub erased_at: Option<Timestamp>,
+}
+
+/// What an account is: derived, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserStatus {
+    Active,
+    /// Can't log in, and nothing of theirs works, until somebody resumes it.
+    Suspended,
+    /// Gone for good.
+    Erased,
+}
+
+impl User {
+    #[must_use]
+    pub fn status(&self) -> UserStatus {
+        match (self.erased_at, self.suspended_at) {
+            (Some(_), _) => UserStatus::Erased,
+            (None, Some(_)) => UserStatus::Suspended,
+            (None, None) => UserStatus::Active,
+        }
+    }
 }

@@ -2,10 +2,12 @@ use entity::{SessionId, Timestamp, UserId, installation, session, setup_link, us
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, Set,
+    EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Set,
 };
 
-use super::{Session, User};
+use super::{Session, User, UserStatus};
+use crate::platform::db::{begins_with, search_text};
 
 fn user(row: user::Model) -> User {
     User {
@@ -14,6 +16,7 @@ fn user(row: user::Model) -> User {
         name: row.name,
         created_at: row.created_at,
         suspended_at: row.suspended_at,
+        erased_at: row.erased_at,
     }
 }
 
@@ -44,6 +47,125 @@ pub async fn list_users(connection: &impl ConnectionTrait) -> Result<Vec<User>, 
     Ok(rows.into_iter().map(user).collect())
 }
 
+/// Which accounts to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListUsers<'a> {
+    /// How their e-mail address begins.
+    pub email: Option<&'a str>,
+    pub status: Option<UserStatus>,
+    pub before: Option<UserId>,
+    pub limit: u64,
+}
+
+/// Accounts, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn search_users(
+    connection: &impl ConnectionTrait,
+    which: ListUsers<'_>,
+) -> Result<Vec<User>, DbErr> {
+    let mut query = user::Entity::find().order_by_desc(user::Column::Id).limit(which.limit);
+    if let Some(email) = which.email {
+        query = query.filter(begins_with(user::Column::Email, &search_text(email)));
+    }
+    query = match which.status {
+        None => query,
+        Some(UserStatus::Active) => query.filter(user::Column::SuspendedAt.is_null()),
+        Some(UserStatus::Suspended) => query
+            .filter(user::Column::SuspendedAt.is_not_null())
+            .filter(user::Column::ErasedAt.is_null()),
+        Some(UserStatus::Erased) => query.filter(user::Column::ErasedAt.is_not_null()),
+    };
+    if let Some(before) = which.before {
+        query = query.filter(user::Column::Id.lt(before));
+    }
+    Ok(query.all(connection).await?.into_iter().map(user).collect())
+}
+
+/// Waits for, and holds until the end of the transaction, the lock under which an account is suspended or erased.
+/// False where there is no such account, or it is suspended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_active_user(tx: &DatabaseTransaction, id: UserId) -> Result<bool, DbErr> {
+    let locked = user::Entity::update_many()
+        .col_expr(user::Column::Id, Expr::value(id))
+        .filter(user::Column::Id.eq(id))
+        .filter(user::Column::SuspendedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(locked.rows_affected == 1)
+}
+
+/// Whether this call suspended the account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_suspended(
+    tx: &DatabaseTransaction,
+    id: UserId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = user::Entity::update_many()
+        .col_expr(user::Column::SuspendedAt, Expr::value(now))
+        .filter(user::Column::Id.eq(id))
+        .filter(user::Column::SuspendedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Whether this call ended the suspension. An account that was erased stays so.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_resumed(tx: &DatabaseTransaction, id: UserId) -> Result<bool, DbErr> {
+    let updated = user::Entity::update_many()
+        .col_expr(user::Column::SuspendedAt, Expr::value(None::<Timestamp>))
+        .filter(user::Column::Id.eq(id))
+        .filter(user::Column::SuspendedAt.is_not_null())
+        .filter(user::Column::ErasedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Takes from the account all that names its person, and suspends it for good: true for the call that did.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_erased(
+    tx: &DatabaseTransaction,
+    id: UserId,
+    now: Timestamp,
+    email: &str,
+    name: &str,
+    password_hash: &str,
+) -> Result<bool, DbErr> {
+    let updated = user::Entity::update_many()
+        .col_expr(user::Column::Email, Expr::value(email))
+        .col_expr(user::Column::Name, Expr::value(name))
+        .col_expr(user::Column::PasswordHash, Expr::value(password_hash))
+        .col_expr(user::Column::SuspendedAt, Expr::value(now))
+        .col_expr(user::Column::ErasedAt, Expr::value(now))
+        .filter(user::Column::Id.eq(id))
+        .filter(user::Column::ErasedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Logs the user out everywhere.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_sessions(tx: &DatabaseTransaction, id: UserId) -> Result<u64, DbErr> {
+    let deleted =
+        session::Entity::delete_many().filter(session::Column::UserId.eq(id)).exec(tx).await?;
+    Ok(deleted.rows_affected)
+}
+
 pub(super) async fn insert_user(
     tx: &DatabaseTransaction,
     new: &User,
@@ -56,7 +178,7 @@ pub(super) async fn insert_user(
         password_hash: Set(password_hash.to_owned()),
         created_at: Set(new.created_at),
         suspended_at: Set(new.suspended_at),
-        erased_at: Set(None),
+        erased_at: Set(new.erased_at),
     };
     row.insert(tx).await?;
     Ok(())
@@ -88,6 +210,8 @@ pub(super) async fn update_password_hash(
     user::Entity::update_many()
         .col_expr(user::Column::PasswordHash, Expr::value(hash))
         .filter(user::Column::Id.eq(id))
+        // An account that was erased since the password was checked gets none again.
+        .filter(user::Column::ErasedAt.is_null())
         .exec(connection)
         .await?;
     Ok(())

@@ -5,6 +5,20 @@
 //! identity), or what descends from them (grants, api_keys, clients).
 
 pub mod api;
+mod authority;
+mod change_member_role;
+mod close_organization;
 mod delete_project;
+mod erase_user;
+mod found_organization;
+mod remove_member;
+mod suspend_user;
 
+pub use authority::Authority;
+pub use change_member_role::change_member_role;
+pub use close_organization::{Closed, close_organization};
 pub use delete_project::delete_project;
+pub use erase_user::erase_user;
+pub use found_organization::found_organization;
+pub use remove_member::remove_member;
+pub use suspend_user::{resume_user, suspend_user};

@@ -18,7 +18,7 @@ pub use cache::ResourceServers;
 pub use catalog::{Catalog, CatalogScope};
 pub use create::{NewResourceServer, create};
 pub use management::{adopt_management_api, ensure_management_api, management_catalog, scopes};
-pub use store::{find_by_audience, list_all, list_offered};
+pub use store::{delete_of_organization, find_by_audience, list_all, list_offered};
 
 use crate::signing::Algorithm;
 

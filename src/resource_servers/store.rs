@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use entity::{OrganizationId, ResourceServerId, catalog_scope, installation, resource_server};
+use entity::{
+    OrganizationId, ResourceServerId, Timestamp, catalog_scope, installation, resource_server,
+};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
@@ -186,6 +188,25 @@ async fn insert_catalog(
     });
     catalog_scope::Entity::insert_many(rows).exec_without_returning(tx).await?;
     Ok(())
+}
+
+/// Deletes every resource server of the organization; says which. The log and the audit trail are for the caller to
+/// write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_of_organization(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    organization: OrganizationId,
+) -> Result<Vec<ResourceServerId>, DbErr> {
+    let rows = resource_server::Entity::update_many()
+        .col_expr(resource_server::Column::DeletedAt, Expr::value(now))
+        .filter(resource_server::Column::OrganizationId.eq(organization))
+        .filter(resource_server::Column::DeletedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 pub(super) async fn update_management(

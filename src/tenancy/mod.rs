@@ -15,13 +15,16 @@ use portcullis_verifier::ScopeSet;
 pub use membership::change_role;
 pub use organization::{create_organization, rename_organization};
 pub use project::{NewProject, ProjectChanges, create_project, edit_project};
-pub use role::{NewRole, Role, RoleChanges, RoleRef, create_role, delete_role, edit_role};
+pub use role::{
+    NewRole, Role, RoleChanges, RoleRef, create_role, delete_role, edit_role, scopes_of_role,
+};
 pub use store::{
-    ListMembers, delete_membership, find_member, find_membership, find_operator, find_organization,
-    find_organization_by_name, find_project, find_reach, find_role, first_member,
-    insert_membership, insert_organization, is_last_owner, list_members, list_memberships,
-    list_organizations, list_projects, list_roles, lock_organization, mark_project_deleted,
-    set_operator, sole_ownerships,
+    ListMembers, delete_members, delete_membership, delete_memberships, erase_invitations_to,
+    find_member, find_membership, find_operator, find_organization, find_organization_by_name,
+    find_project, find_reach, find_role, first_member, insert_membership, insert_organization,
+    is_closed, is_last_owner, list_members, list_memberships, list_organizations, list_projects,
+    list_roles, lock_organization, mark_organization_closed, mark_project_deleted,
+    revoke_invitations_into, set_operator, sole_ownerships,
 };
 
 /// An organization.

@@ -6,8 +6,10 @@ use std::sync::LazyLock;
 
 use entity::{OrganizationId, RoleId, Timestamp};
 use portcullis_verifier::{Scope, ScopeSet};
-use sea_orm::{DatabaseTransaction, SqlErr};
-use serde::{Serialize, Serializer};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, SqlErr};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema, openapi::RefOr};
 
 use super::{OwnRole, store};
 use crate::audit::{self, By, Event};
@@ -119,6 +121,44 @@ impl FromStr for RoleRef {
 impl Serialize for RoleRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl PartialSchema for RoleRef {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("`owner`, `admin`, `member`, `viewer`, or the id of a role of the organization's own."))
+            .pattern(Some("^(owner|admin|member|viewer|rol_[0-7][0-9a-hjkmnp-tv-z]{25})$"))
+            .examples(["member"])
+            .into()
+    }
+}
+
+impl ToSchema for RoleRef {}
+
+/// What somebody with this role may do in the organization; none where it has no such role.
+///
+/// # Errors
+/// When the database fails.
+pub async fn scopes_of_role(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    role: RoleRef,
+) -> Result<Option<ScopeSet>, DbErr> {
+    match role {
+        RoleRef::BuiltIn(role) => Ok(Some(role.scopes().clone())),
+        RoleRef::Own(id) => {
+            let role = store::find_role(connection, organization, id).await?;
+            Ok(role.map(|role| role.scopes))
+        }
     }
 }
 
@@ -235,7 +275,7 @@ pub async fn delete_role(
     Ok(audit::record(tx, now, by, event).await?)
 }
 
-fn name_taken(error: sea_orm::DbErr) -> Refused {
+fn name_taken(error: DbErr) -> Refused {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => {
             Refused::Conflict("The organization has a role of that name already.".to_owned())

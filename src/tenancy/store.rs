@@ -97,14 +97,121 @@ pub(super) async fn update_organization(
     Ok(update.exec_with_returning(tx).await?.into_iter().next().map(organization))
 }
 
-/// Waits for, and holds until the end of the transaction, the lock under which an organization's people change.
+/// Waits for, and holds until the end of the transaction, the lock under which an organization's people change. False
+/// where there is no such organization, or none any more.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lock_organization(tx: &DatabaseTransaction, id: OrganizationId) -> Result<(), DbErr> {
-    organization::Entity::update_many()
+pub async fn lock_organization(
+    tx: &DatabaseTransaction,
+    id: OrganizationId,
+) -> Result<bool, DbErr> {
+    let locked = organization::Entity::update_many()
         .col_expr(organization::Column::Id, Expr::value(id))
         .filter(organization::Column::Id.eq(id))
+        .filter(organization::Column::ClosedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(locked.rows_affected == 1)
+}
+
+/// Whether this call closed the organization. What was in it is for the caller to end.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_organization_closed(
+    tx: &DatabaseTransaction,
+    id: OrganizationId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = organization::Entity::update_many()
+        .col_expr(organization::Column::ClosedAt, Expr::value(now))
+        .col_expr(organization::Column::Version, Expr::col(organization::Column::Version).add(1))
+        .filter(organization::Column::Id.eq(id))
+        .filter(organization::Column::ClosedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Whether the organization was closed for good.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_closed(
+    connection: &impl ConnectionTrait,
+    id: OrganizationId,
+) -> Result<bool, DbErr> {
+    let closed = organization::Entity::find_by_id(id)
+        .filter(organization::Column::ClosedAt.is_not_null())
+        .count(connection)
+        .await?;
+    Ok(closed > 0)
+}
+
+/// Takes everybody out of the organization; says how many that were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_members(tx: &DatabaseTransaction, id: OrganizationId) -> Result<u64, DbErr> {
+    let deleted = membership::Entity::delete_many()
+        .filter(membership::Column::OrganizationId.eq(id))
+        .exec(tx)
+        .await?;
+    Ok(deleted.rows_affected)
+}
+
+/// Takes the user out of every organization; says how many that were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_memberships(tx: &DatabaseTransaction, user: UserId) -> Result<u64, DbErr> {
+    let deleted = membership::Entity::delete_many()
+        .filter(membership::Column::UserId.eq(user))
+        .exec(tx)
+        .await?;
+    Ok(deleted.rows_affected)
+}
+
+/// Revokes the invitations into the organization that are still open.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_invitations_into(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    id: OrganizationId,
+) -> Result<u64, DbErr> {
+    let updated = invitation::Entity::update_many()
+        .col_expr(invitation::Column::RevokedAt, Expr::value(now))
+        .filter(invitation::Column::OrganizationId.eq(id))
+        .filter(invitation::Column::AcceptedAt.is_null())
+        .filter(invitation::Column::RevokedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected)
+}
+
+/// Revokes the invitations to this address that are still open, and puts another address in its place in all of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn erase_invitations_to(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    email: &str,
+    replacement: &str,
+) -> Result<(), DbErr> {
+    invitation::Entity::update_many()
+        .col_expr(invitation::Column::RevokedAt, Expr::value(now))
+        .filter(invitation::Column::Email.eq(email))
+        .filter(invitation::Column::AcceptedAt.is_null())
+        .filter(invitation::Column::RevokedAt.is_null())
+        .exec(tx)
+        .await?;
+    invitation::Entity::update_many()
+        .col_expr(invitation::Column::Email, Expr::value(replacement))
+        .filter(invitation::Column::Email.eq(email))
         .exec(tx)
         .await?;
     Ok(())
@@ -132,7 +239,7 @@ pub async fn set_operator(tx: &DatabaseTransaction, id: OrganizationId) -> Resul
     Ok(())
 }
 
-/// The oldest organization, or the oldest of that name.
+/// The oldest organization, or the oldest of that name, that was not closed.
 ///
 /// # Errors
 /// When the database fails.
@@ -140,7 +247,10 @@ pub async fn find_organization_by_name(
     connection: &impl ConnectionTrait,
     name: Option<&str>,
 ) -> Result<Option<(OrganizationId, String)>, DbErr> {
-    let mut query = organization::Entity::find().order_by_asc(organization::Column::Id).limit(1);
+    let mut query = organization::Entity::find()
+        .filter(organization::Column::ClosedAt.is_null())
+        .order_by_asc(organization::Column::Id)
+        .limit(1);
     if let Some(name) = name {
         query = query.filter(organization::Column::Name.eq(name));
     }
@@ -535,8 +645,10 @@ async fn memberships(
         return Ok(Vec::new());
     }
     let ids = rows.iter().map(|row| row.organization_id);
+    // One that was closed has nobody in it, whoever slipped in beside the closing.
     let names: HashMap<OrganizationId, String> = organization::Entity::find()
         .filter(organization::Column::Id.is_in(ids))
+        .filter(organization::Column::ClosedAt.is_null())
         .all(connection)
         .await?
         .into_iter()
@@ -544,12 +656,12 @@ async fn memberships(
         .collect();
     let roles = roles_of(connection, &rows).await?;
     rows.into_iter()
-        .map(|row| {
+        .filter_map(|row| names.get(&row.organization_id).map(|name| (row, name.clone())))
+        .map(|(row, organization_name)| {
             let (role, role_name, scopes) = role_of(&row, &roles)?;
-            let damaged = || DbErr::Type(format!("memberships {} is damaged", row.user_id));
             Ok(Membership {
                 organization: row.organization_id,
-                organization_name: names.get(&row.organization_id).cloned().ok_or_else(damaged)?,
+                organization_name,
                 role,
                 role_name,
                 scopes,

@@ -20,12 +20,16 @@ enum Wants {
     ResourceServer,
     /// A token or an API key that covers this scope.
     Scope(&'static str),
+    /// Any token or API key; what more it asks for depends on whom it is about.
+    Anybody,
     /// A person who is logged in; others are sent to log in.
     Session,
     /// A one-time link.
     SetupLink,
 }
-use Wants::{Client, ClientOrResourceServer, Nothing, ResourceServer, Scope, Session, SetupLink};
+use Wants::{
+    Anybody, Client, ClientOrResourceServer, Nothing, ResourceServer, Scope, Session, SetupLink,
+};
 
 /// The golden list. A route that is not here fails a test below.
 const ROUTES: &[(&str, &str, Wants)] = &[
@@ -55,11 +59,31 @@ const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/v1/api-keys/{id}", Scope("read:api-keys")),
     ("POST", "/v1/api-keys/{id}/rotate", Scope("write:api-keys")),
     ("POST", "/v1/api-keys/{id}/hand-over", Scope("admin:api-keys")),
+    ("GET", "/v1/members", Scope("read:members")),
+    // Everybody may leave.
+    ("DELETE", "/v1/members/{id}", Anybody),
+    ("GET", "/v1/members/{id}", Scope("read:members")),
+    ("PATCH", "/v1/members/{id}", Scope("write:members")),
+    ("GET", "/v1/organizations", Scope("read:organizations")),
+    ("POST", "/v1/organizations", Scope("write:organizations")),
+    ("DELETE", "/v1/organizations/{id}", Scope("write:organizations")),
+    ("GET", "/v1/organizations/{id}", Scope("read:organizations")),
+    ("PATCH", "/v1/organizations/{id}", Scope("write:organizations")),
     ("GET", "/v1/projects", Scope("read:projects")),
     ("POST", "/v1/projects", Scope("write:projects")),
     ("DELETE", "/v1/projects/{id}", Scope("write:projects")),
     ("GET", "/v1/projects/{id}", Scope("read:projects")),
     ("PATCH", "/v1/projects/{id}", Scope("write:projects")),
+    ("GET", "/v1/roles", Scope("read:roles")),
+    ("POST", "/v1/roles", Scope("write:roles")),
+    ("DELETE", "/v1/roles/{id}", Scope("write:roles")),
+    ("GET", "/v1/roles/{id}", Scope("read:roles")),
+    ("PATCH", "/v1/roles/{id}", Scope("write:roles")),
+    ("GET", "/v1/users", Scope("read:users")),
+    ("DELETE", "/v1/users/{id}", Scope("write:users")),
+    ("GET", "/v1/users/{id}", Scope("read:users")),
+    ("POST", "/v1/users/{id}/resume", Scope("write:users")),
+    ("POST", "/v1/users/{id}/suspend", Scope("write:users")),
 ];
 
 /// The routes of the management API, as its document lists them, and those of `src/server.rs`, as its lines spell them.
@@ -200,6 +224,15 @@ async fn whoever_lacks_the_credential_is_refused(
                 for value in garbage.iter().chain([&bearer(&key), &bearer(&token)]) {
                     refused(&asks(Some(value)).await, 401, "Bearer ");
                 }
+            }
+            Anybody => {
+                refused(&nobody, 401, "Bearer ");
+                for value in garbage.iter().chain([&bearer(&token), &bearer(&world.credential)]) {
+                    let answer = asks(Some(value)).await;
+                    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}: {answer:?}");
+                }
+                let answer = asks(Some(&bearer(&key))).await;
+                assert!(answer.status != 403 && answer.status != 401, "{path}: {answer:?}");
             }
             Scope(scope) => {
                 refused(&nobody, 401, "Bearer ");

@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod browser;
+pub mod caller;
 pub mod feed;
 pub mod process;
 pub mod installation;
@@ -11,6 +12,7 @@ pub mod services;
 pub mod world;
 
 pub use actors::{Answer, Application, Person, Redirected};
+pub use caller::Caller;
 pub use installation::{Installation, Outcome};
 pub use mailbox::Mailbox;
 pub use server::Server;
