@@ -13,8 +13,8 @@ use portcullis_verifier::ScopeSet;
 pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
 pub use end::end;
 pub use store::{
-    Advance, Consent, advance, clear_retry_answers, delete_expired_codes, end_of_project, find,
-    insert, list_consents, remember_consent,
+    Advance, Consent, EndedGrant, advance, clear_retry_answers, delete_expired_codes,
+    end_of_project, end_of_resource_server, find, insert, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.

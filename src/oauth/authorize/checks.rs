@@ -8,7 +8,7 @@ use super::super::token::pkce;
 use super::super::{ErrorCode, OAuthError};
 use super::response::KnownClient;
 use crate::app::App;
-use crate::clients::{GrantType, matches_redirect_uri, requested};
+use crate::clients::{GrantType, Status, matches_redirect_uri, requested};
 use crate::http::{PageError, Parameters};
 use crate::resource_servers::ResourceServer;
 use crate::revocation::Subject;
@@ -55,8 +55,14 @@ pub(super) async fn client_and_redirect_uri(
     };
     let id = parameters.get("client_id")?.and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
     let client = app.clients.find(&app.db, id).await?.ok_or_else(unknown)?;
-    if client.is_revoked || app.revocations.contains(Subject::Client(id)) {
-        return Err(unknown());
+    match client.status() {
+        Status::Active if !app.revocations.contains(Subject::Client(id)) => {}
+        Status::Disabled => {
+            return Err(PageError::bad_request(
+                "The application is switched off at the moment. Whoever runs it can tell you more.",
+            ));
+        }
+        Status::Active | Status::Deleted => return Err(unknown()),
     }
     let redirect_uri = match (parameters.get("redirect_uri")?, client.redirect_uris.as_slice()) {
         (Some(requested), registered) => registered
