@@ -128,7 +128,9 @@ async fn rotate_credential(
         resource_servers::rotate_credential(&tx, now, &by, brand, None, id, grace_seconds).await;
     let (api, credential) = match rotated {
         Err(Refused::NotFound) => {
-            return Err(Failure::Failed(format!("there is no resource server {id} with one")));
+            return Err(Failure::Failed(format!(
+                "there is no resource server {id} that has a credential"
+            )));
         }
         rotated => rotated?,
     };

@@ -40,6 +40,14 @@ impl AuthorizationRequest<'_> {
     pub fn allowed_by(&self, membership: &Membership) -> ScopeSet {
         self.resource_server.catalog.within(&self.scopes, &membership.scopes)
     }
+
+    /// Whether it comes from an application of the company's own, about which people are not asked. A public client
+    /// proves nothing of itself; what an https redirect URI leads to is at least its own site (RFC 8252 §8.6).
+    pub fn needs_no_consent(&self) -> bool {
+        let client = &self.client.client;
+        let is_known = client.is_confidential || self.client.redirect_uri.starts_with("https://");
+        client.is_first_party && is_known && self.prompt != Prompt::Consent
+    }
 }
 
 /// The client and a redirect URI of its own (RFC 6749 §4.1.2.1): what is wrong here is told on a page, never by
