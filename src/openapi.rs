@@ -13,8 +13,10 @@ use utoipa_axum::routes;
 
 use crate::api_keys;
 use crate::app::App;
+use crate::clients;
 use crate::http::ProblemDocument;
 use crate::organizations::api::{members, organizations, projects, roles, users};
+use crate::resource_servers::api::{resource_servers, scopes};
 
 const PROBLEM: &str = "Problem";
 
@@ -56,6 +58,16 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(users::read, users::erase))
         .routes(routes!(users::suspend))
         .routes(routes!(users::resume))
+        .routes(routes!(clients::api::list, clients::api::create))
+        .routes(routes!(clients::api::read, clients::api::edit, clients::api::delete))
+        .routes(routes!(clients::api::disable))
+        .routes(routes!(clients::api::enable))
+        .routes(routes!(clients::api::add_secret))
+        .routes(routes!(clients::api::remove_secret))
+        .routes(routes!(resource_servers::list, resource_servers::create))
+        .routes(routes!(resource_servers::read, resource_servers::edit, resource_servers::delete))
+        .routes(routes!(resource_servers::rotate_credential))
+        .routes(routes!(scopes::list))
 }
 
 /// The document, for a server that is reached under `base`.

@@ -11,6 +11,7 @@ use super::output;
 use crate::audit::By;
 use crate::clients::{self, GrantType, NewAudience, NewClient};
 use crate::resource_servers;
+use crate::tenancy::Role;
 
 #[derive(Subcommand)]
 pub(super) enum Clients {
@@ -116,14 +117,14 @@ impl Create {
             true => vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
             false => self.grant_types,
         };
+        let audience = NewAudience { resource_server: resource_server.id, allowed, default };
         let new = NewClient {
-            organization,
-            name: &self.name,
             is_confidential: !self.public,
             requires_pkce: !self.pkce_optional,
             grant_types,
             redirect_uris: self.redirect_uris,
-            audiences: vec![NewAudience { resource_server: &resource_server, allowed, default }],
+            audiences: vec![audience],
+            ..NewClient::new(organization, &self.name, Role::Owner.scopes())
         };
         let tx = app.db.begin().await?;
         let (client, secret) =

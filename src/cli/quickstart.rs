@@ -14,6 +14,7 @@ use crate::platform::entropy::random_token;
 use crate::resource_servers::{self, Catalog, CatalogScope, NewResourceServer, ResourceServer};
 use crate::revocation::{self, Subject};
 use crate::signing::Algorithm;
+use crate::tenancy::Role;
 
 const AUDIENCE: &str = "https://api.example.com";
 const OWNER: &str = "owner@example.com";
@@ -109,7 +110,7 @@ async fn fill(
         organization,
         project: None,
         created_by: user,
-        reach: crate::tenancy::Role::Owner.scopes(),
+        reach: Role::Owner.scopes(),
         name: "Quickstart",
         description: "",
         labels: Labels::new(),
@@ -135,36 +136,32 @@ async fn fill(
 fn confidential_client(
     organization: OrganizationId,
     api: &ResourceServer,
-) -> anyhow::Result<NewClient<'_>> {
+) -> anyhow::Result<NewClient<'static>> {
     Ok(NewClient {
-        organization,
-        name: "Example Dashboard",
-        is_confidential: true,
         requires_pkce: false,
         grant_types: GrantType::ALL.to_vec(),
         redirect_uris: vec![REDIRECT_URI.to_owned()],
         audiences: vec![audience(api)?],
+        ..NewClient::new(organization, "Example Dashboard", Role::Owner.scopes())
     })
 }
 
 fn public_client(
     organization: OrganizationId,
     api: &ResourceServer,
-) -> anyhow::Result<NewClient<'_>> {
+) -> anyhow::Result<NewClient<'static>> {
     Ok(NewClient {
-        organization,
-        name: "Example Command Line",
         is_confidential: false,
-        requires_pkce: true,
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         redirect_uris: vec![REDIRECT_URI.to_owned()],
         audiences: vec![audience(api)?],
+        ..NewClient::new(organization, "Example Command Line", Role::Owner.scopes())
     })
 }
 
-fn audience(api: &ResourceServer) -> anyhow::Result<NewAudience<'_>> {
+fn audience(api: &ResourceServer) -> anyhow::Result<NewAudience> {
     Ok(NewAudience {
-        resource_server: api,
+        resource_server: api.id,
         allowed: CLIENT_SCOPES.parse()?,
         default: "read:tenants".parse()?,
     })

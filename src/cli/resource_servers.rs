@@ -1,12 +1,14 @@
 //! `portcullis resource-servers`: APIs that accept our credentials.
 
 use clap::Subcommand;
+use entity::ResourceServerId;
 use secrecy::ExposeSecret as _;
 
 use super::Failure;
 use super::context::{Context, organization};
 use super::output;
 use crate::audit::By;
+use crate::platform::Refused;
 use crate::resource_servers::{self, Catalog, CatalogScope, NewResourceServer};
 use crate::revocation::{self, Subject};
 use crate::signing::{self, Algorithm};
@@ -38,9 +40,26 @@ Example:
         /// ES256, EdDSA or RS256
         #[arg(long, default_value = "ES256")]
         algorithm: Algorithm,
+        /// How long its access tokens live, in seconds [default: as the setting says]
+        #[arg(long)]
+        access_token_seconds: Option<u64>,
         /// The organization that owns it [default: the first one]
         #[arg(long)]
         organization: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a resource server a new credential, shown this once; the older one works for a while longer
+    #[command(after_help = "\
+Example:
+  portcullis resource-servers rotate-credential api_01j9zq4k2mfd8v6w3x5y7b1c0e --grace-seconds 3600")]
+    RotateCredential {
+        /// The resource server's id, api_…
+        id: ResourceServerId,
+        /// How long the older credential works beside the new one; 0: it ends at once [default: a day]
+        #[arg(long)]
+        grace_seconds: Option<u64>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -51,7 +70,18 @@ impl ResourceServers {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List { json } => list(context, json).await,
-            Self::Create { audience, name, scopes, algorithm, organization: wanted, json } => {
+            Self::RotateCredential { id, grace_seconds, json } => {
+                rotate_credential(context, id, grace_seconds, json).await
+            }
+            Self::Create {
+                audience,
+                name,
+                scopes,
+                algorithm,
+                access_token_seconds,
+                organization: wanted,
+                json,
+            } => {
                 let catalog = catalog(&scopes)?;
                 let app = context.app().await?;
                 let organization = organization(&app, wanted.as_deref()).await?;
@@ -63,7 +93,7 @@ impl ResourceServers {
                     name: &name,
                     algorithm,
                     catalog,
-                    access_token_seconds: None,
+                    access_token_seconds,
                     is_shared: true,
                 };
                 let tx = app.db.begin().await?;
@@ -83,6 +113,45 @@ impl ResourceServers {
             }
         }
     }
+}
+
+async fn rotate_credential(
+    context: &Context,
+    id: ResourceServerId,
+    grace_seconds: Option<u64>,
+    json: bool,
+) -> Result<(), Failure> {
+    let app = context.app().await?;
+    let (now, by, brand) = (app.clock.now(), By::operator(), &app.config.brand);
+    let tx = app.db.begin().await?;
+    let rotated =
+        resource_servers::rotate_credential(&tx, now, &by, brand, None, id, grace_seconds).await;
+    let (api, credential) = match rotated {
+        Err(Refused::NotFound) => {
+            return Err(Failure::Failed(format!(
+                "there is no resource server {id} that has a credential"
+            )));
+        }
+        rotated => rotated?,
+    };
+    tx.commit().await?;
+    if json {
+        let credential = credential.expose_secret();
+        return output::json(&serde_json::json!({
+            "id": id, "credential": credential,
+            "older_credential_expires_at": api.older_credential_expires_at,
+        }));
+    }
+    println!(
+        "The new credential of {}, shown this once: {}",
+        api.audience,
+        credential.expose_secret()
+    );
+    match api.older_credential_expires_at {
+        Some(end) => println!("The older one works until {end}."),
+        None => println!("The older one has ended."),
+    }
+    Ok(())
 }
 
 fn catalog(scopes: &[String]) -> Result<Catalog, Failure> {

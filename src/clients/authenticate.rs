@@ -6,7 +6,7 @@ use portcullis_verifier::key;
 use sea_orm::DbErr;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Client, Clients};
+use super::{Client, Clients, Status};
 use crate::platform::db::Db;
 use crate::revocation::{Revocations, Subject};
 
@@ -25,7 +25,7 @@ pub async fn authenticate(
 ) -> Result<Option<Arc<Client>>, DbErr> {
     let Ok(id) = id.parse::<ClientId>() else { return Ok(None) };
     let Some(client) = clients.find(db, id).await? else { return Ok(None) };
-    if client.is_revoked || revocations.contains(Subject::Client(id)) {
+    if client.status() != Status::Active || revocations.contains(Subject::Client(id)) {
         return Ok(None);
     }
     let is_proven = match secret {
@@ -40,6 +40,6 @@ fn has_secret(client: &Client, now: Timestamp, secret: &SecretString) -> bool {
     client
         .secrets
         .iter()
-        .filter(|stored| stored.expires_at.is_none_or(|end| end > now))
+        .filter(|stored| stored.is_good(now))
         .any(|stored| verify_slices_are_equal(&stored.digest, &digest).is_ok())
 }

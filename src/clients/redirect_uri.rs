@@ -61,6 +61,18 @@ pub(super) fn check_redirect_uri(uri: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Whether the URI may be shown to people as a link or a picture of the client's.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_web_uri(uri: &str) -> Result<(), &'static str> {
+    check_redirect_uri(uri)?;
+    match web_origin(uri) {
+        Some(_) => Ok(()),
+        None => Err("must use https, or http on a loopback address"),
+    }
+}
+
 /// Whether a URL points to this machine itself.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {

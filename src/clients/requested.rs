@@ -52,14 +52,18 @@ pub async fn requested<'a>(
         else {
             continue;
         };
+        if !resource_server.is_offered_to(client.organization) {
+            continue;
+        }
         if resource.is_some_and(|resource| resource != resource_server.audience) {
             continue;
         }
         is_target_known = true;
-        let wanted = scopes.as_ref().unwrap_or(&audience.default);
-        let is_offered = wanted.iter().all(|scope| resource_server.catalog.offers(scope));
-        if !wanted.is_empty() && is_offered && audience.allowed.covers_all(wanted) {
-            let scopes = wanted.clone();
+        let catalog = &resource_server.catalog;
+        // What fell out of the catalog since does not spoil a default.
+        let scopes = scopes.clone().unwrap_or_else(|| catalog.relevant(&audience.default));
+        let is_offered = scopes.iter().all(|scope| catalog.offers(scope));
+        if !scopes.is_empty() && is_offered && audience.allowed.covers_all(&scopes) {
             return Ok(Requested { resource_server, audience, scopes });
         }
     }

@@ -1,22 +1,21 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use entity::{
-    ClientId, OrganizationId, SecretId, Timestamp, client, client_audience, client_origin,
-    client_secret, grant,
+    ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, client, client_audience,
+    client_origin, client_secret, grant,
 };
-use portcullis_verifier::ScopeSet;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
+    DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Set,
 };
 use serde::Serialize;
 
-use crate::platform::db::search_text;
+use super::{Client, ClientAudience, ClientSecret, Status, web_origin};
+use crate::platform::db::{begins_with, search_text};
 use crate::tenancy;
-
-use super::{Client, ClientAudience, StoredSecret, web_origin};
 
 /// What people see of a client.
 #[derive(Debug, Serialize)]
@@ -66,52 +65,163 @@ pub(super) async fn find(
     connection: &impl ConnectionTrait,
     id: ClientId,
 ) -> Result<Option<Client>, DbErr> {
-    let Some(row) = client::Entity::find_by_id(id).one(connection).await? else { return Ok(None) };
-    let damaged = |column: &str| DbErr::Type(format!("clients {id}: {column} is damaged"));
-    let scopes = |text: &str| text.parse::<ScopeSet>().map_err(|_| damaged("a scope"));
-    let audiences = client_audience::Entity::find()
-        .filter(client_audience::Column::ClientId.eq(id))
+    let Some(mut row) = client::Entity::find_by_id(id).one(connection).await? else {
+        return Ok(None);
+    };
+    // What was made beside the closing of its organization is as dead as the rest.
+    if row.revoked_at.is_none() && tenancy::is_closed(connection, row.organization_id).await? {
+        row.revoked_at = Some(row.created_at);
+    }
+    Ok(with_details(connection, vec![row]).await?.pop())
+}
+
+/// The organization's client, also where it was disabled or deleted.
+pub(super) async fn find_of(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    id: ClientId,
+) -> Result<Option<Client>, DbErr> {
+    Ok(find(connection, id).await?.filter(|client| client.organization == organization))
+}
+
+/// Which of an organization's clients to list.
+pub(super) struct ListClients<'a> {
+    pub organization: OrganizationId,
+    pub status: Option<Status>,
+    /// How the name begins.
+    pub name: Option<&'a str>,
+    /// Goes on after an earlier page.
+    pub before: Option<ClientId>,
+    pub limit: u64,
+}
+
+/// Clients, newest first.
+pub(super) async fn list_page(
+    connection: &impl ConnectionTrait,
+    which: ListClients<'_>,
+) -> Result<Vec<Client>, DbErr> {
+    let mut query = client::Entity::find()
+        .filter(client::Column::OrganizationId.eq(which.organization))
+        .order_by_desc(client::Column::Id)
+        .limit(which.limit);
+    let lives = client::Column::RevokedAt.is_null();
+    query = match which.status {
+        None => query,
+        Some(Status::Deleted) => query.filter(client::Column::RevokedAt.is_not_null()),
+        Some(Status::Disabled) => {
+            query.filter(lives).filter(client::Column::DisabledAt.is_not_null())
+        }
+        Some(Status::Active) => query.filter(lives).filter(client::Column::DisabledAt.is_null()),
+    };
+    if let Some(name) = which.name {
+        query = query.filter(begins_with(client::Column::SearchName, &search_text(name)));
+    }
+    if let Some(before) = which.before {
+        query = query.filter(client::Column::Id.lt(before));
+    }
+    let rows = query.all(connection).await?;
+    with_details(connection, rows).await
+}
+
+/// Joins each client with its resource servers and secrets.
+async fn with_details(
+    connection: &impl ConnectionTrait,
+    rows: Vec<client::Model>,
+) -> Result<Vec<Client>, DbErr> {
+    let mut audiences: HashMap<ClientId, Vec<ClientAudience>> = HashMap::new();
+    let found = client_audience::Entity::find()
+        .filter(client_audience::Column::ClientId.is_in(rows.iter().map(|row| row.id)))
         .order_by_asc(client_audience::Column::ResourceServerId)
         .all(connection)
-        .await?
-        .into_iter()
-        .map(|audience| {
-            Ok(ClientAudience {
-                resource_server: audience.resource_server_id,
-                allowed: scopes(&audience.allowed_scopes)?,
-                default: scopes(&audience.default_scopes)?,
-                own_grant: audience.own_grant_id,
-            })
-        })
-        .collect::<Result<_, DbErr>>()?;
-    let secrets = client_secret::Entity::find()
-        .filter(client_secret::Column::ClientId.eq(id))
+        .await?;
+    for row in found {
+        let of_client = audiences.entry(row.client_id).or_default();
+        let damaged = |_| DbErr::Type(format!("clients {}: a scope is damaged", row.client_id));
+        of_client.push(ClientAudience {
+            resource_server: row.resource_server_id,
+            allowed: row.allowed_scopes.parse().map_err(damaged)?,
+            default: row.default_scopes.parse().map_err(damaged)?,
+            own_grant: row.own_grant_id,
+        });
+    }
+    let mut secrets: HashMap<ClientId, Vec<ClientSecret>> = HashMap::new();
+    let found = client_secret::Entity::find()
+        .filter(client_secret::Column::ClientId.is_in(rows.iter().map(|row| row.id)))
+        .order_by_asc(client_secret::Column::Id)
         .all(connection)
-        .await?
-        .into_iter()
-        .map(|secret| {
-            let digest = secret.digest.try_into().map_err(|_| damaged("a secret"))?;
-            Ok(StoredSecret { digest, expires_at: secret.expires_at })
+        .await?;
+    for row in found {
+        let of_client = secrets.entry(row.client_id).or_default();
+        let damaged = |_| DbErr::Type(format!("clients {}: a secret is damaged", row.client_id));
+        of_client.push(ClientSecret {
+            id: row.id,
+            digest: row.digest.try_into().map_err(damaged)?,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        });
+    }
+    rows.into_iter()
+        .map(|row| {
+            let audiences = audiences.remove(&row.id).unwrap_or_default();
+            let secrets = secrets.remove(&row.id).unwrap_or_default();
+            client(row, audiences, secrets)
         })
-        .collect::<Result<_, DbErr>>()?;
+        .collect()
+}
+
+fn client(
+    row: client::Model,
+    audiences: Vec<ClientAudience>,
+    secrets: Vec<ClientSecret>,
+) -> Result<Client, DbErr> {
+    let damaged = |column: &str| DbErr::Type(format!("clients {}: {column} is damaged", row.id));
     let grant_types = row.grant_types.split_whitespace().map(str::parse).collect::<Result<_, _>>();
     let retry_seconds =
         u64::try_from(row.refresh_retry_seconds).map_err(|_| damaged("refresh_retry_seconds"))?;
-    Ok(Some(Client {
-        id,
+    Ok(Client {
+        grant_types: grant_types.map_err(|_| damaged("grant_types"))?,
+        id: row.id,
         organization: row.organization_id,
         name: row.name,
         is_confidential: row.is_confidential,
         requires_pkce: row.requires_pkce,
-        grant_types: grant_types.map_err(|_| damaged("grant_types"))?,
         redirect_uris: row.redirect_uris.split_whitespace().map(str::to_owned).collect(),
         refresh_retry: Duration::from_secs(retry_seconds),
         audiences,
-        // What was made beside the closing of its organization is as dead as the rest.
-        is_revoked: row.revoked_at.is_some()
-            || tenancy::is_closed(connection, row.organization_id).await?,
+        is_first_party: row.is_first_party,
+        logo_uri: row.logo_uri,
+        policy_uri: row.policy_uri,
+        tos_uri: row.tos_uri,
         secrets,
-    }))
+        created_at: row.created_at,
+        disabled_at: row.disabled_at,
+        revoked_at: row.revoked_at,
+        version: row.version,
+    })
+}
+
+fn row(client: &Client) -> client::ActiveModel {
+    let grant_types: Vec<&str> =
+        client.grant_types.iter().map(|grant_type| grant_type.as_str()).collect();
+    client::ActiveModel {
+        id: Set(client.id),
+        organization_id: Set(client.organization),
+        name: Set(client.name.clone()),
+        search_name: Set(search_text(&client.name)),
+        is_confidential: Set(client.is_confidential),
+        requires_pkce: Set(client.requires_pkce),
+        grant_types: Set(grant_types.join(" ")),
+        redirect_uris: Set(client.redirect_uris.join(" ")),
+        refresh_retry_seconds: Set(i32::try_from(client.refresh_retry.as_secs()).unwrap_or(60)),
+        is_first_party: Set(client.is_first_party),
+        logo_uri: Set(client.logo_uri.clone()),
+        policy_uri: Set(client.policy_uri.clone()),
+        tos_uri: Set(client.tos_uri.clone()),
+        version: Set(client.version),
+        created_at: Set(client.created_at),
+        disabled_at: Set(client.disabled_at),
+        revoked_at: Set(client.revoked_at),
+    }
 }
 
 pub(super) async fn insert(
@@ -119,92 +229,209 @@ pub(super) async fn insert(
     now: Timestamp,
     new: &Client,
 ) -> Result<(), DbErr> {
-    let grant_types: Vec<&str> =
-        new.grant_types.iter().map(|grant_type| grant_type.as_str()).collect();
-    let row = client::ActiveModel {
-        id: Set(new.id),
-        organization_id: Set(new.organization),
-        name: Set(new.name.clone()),
-        search_name: Set(search_text(&new.name)),
-        is_confidential: Set(new.is_confidential),
-        requires_pkce: Set(new.requires_pkce),
-        grant_types: Set(grant_types.join(" ")),
-        redirect_uris: Set(new.redirect_uris.join(" ")),
-        refresh_retry_seconds: Set(i32::try_from(new.refresh_retry.as_secs()).unwrap_or(60)),
-        is_first_party: Set(false),
-        logo_uri: Set(None),
-        policy_uri: Set(None),
-        tos_uri: Set(None),
-        version: Set(1),
-        created_at: Set(now),
-        disabled_at: Set(None),
-        revoked_at: Set(None),
-    };
-    row.insert(tx).await?;
-    for audience in &new.audiences {
-        insert_audience(tx, now, new, audience).await?;
-    }
+    row(new).insert(tx).await?;
+    insert_audiences(tx, now, new).await?;
+    insert_origins(tx, new).await?;
+    insert_secrets(tx, new).await
+}
+
+/// Writes the client as it is now, but for its secrets. The transaction has its version.
+pub(super) async fn update(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    changed: &Client,
+) -> Result<(), DbErr> {
+    row(changed).update(tx).await?;
+    client_audience::Entity::delete_many()
+        .filter(client_audience::Column::ClientId.eq(changed.id))
+        .exec(tx)
+        .await?;
+    insert_audiences(tx, now, changed).await?;
+    client_origin::Entity::delete_many()
+        .filter(client_origin::Column::ClientId.eq(changed.id))
+        .exec(tx)
+        .await?;
+    insert_origins(tx, changed).await
+}
+
+async fn insert_origins(tx: &DatabaseTransaction, client: &Client) -> Result<(), DbErr> {
     let origins: BTreeSet<String> =
-        new.redirect_uris.iter().filter_map(|uri| web_origin(uri)).collect();
-    let rows = origins
-        .into_iter()
-        .map(|origin| client_origin::ActiveModel { origin: Set(origin), client_id: Set(new.id) });
+        client.redirect_uris.iter().filter_map(|uri| web_origin(uri)).collect();
+    let rows = origins.into_iter().map(|origin| client_origin::ActiveModel {
+        origin: Set(origin),
+        client_id: Set(client.id),
+    });
     client_origin::Entity::insert_many(rows).exec_without_returning(tx).await?;
     Ok(())
 }
 
-async fn insert_audience(
+async fn insert_audiences(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    client: &Client,
+) -> Result<(), DbErr> {
+    for audience in &client.audiences {
+        if let Some(own_grant) = audience.own_grant {
+            upsert_own_grant(tx, now, client, audience, own_grant).await?;
+        }
+        let row = client_audience::ActiveModel {
+            client_id: Set(client.id),
+            resource_server_id: Set(audience.resource_server),
+            allowed_scopes: Set(audience.allowed.to_string()),
+            default_scopes: Set(audience.default.to_string()),
+            own_grant_id: Set(audience.own_grant),
+        };
+        row.insert(tx).await?;
+    }
+    Ok(())
+}
+
+/// The grant that the client's own tokens descend from: new, or with what it covers now.
+async fn upsert_own_grant(
     tx: &DatabaseTransaction,
     now: Timestamp,
     client: &Client,
     audience: &ClientAudience,
+    id: GrantId,
 ) -> Result<(), DbErr> {
-    if let Some(own_grant) = audience.own_grant {
-        let row = grant::ActiveModel {
-            id: Set(own_grant),
-            client_id: Set(client.id),
-            user_id: Set(None),
-            organization_id: Set(client.organization),
-            project_id: Set(None),
-            resource_server_id: Set(audience.resource_server),
-            scopes: Set(audience.allowed.to_string()),
-            created_at: Set(now),
-            ended_at: Set(None),
-            generation: Set(0),
-            refresh_expires_at: Set(None),
-            absolute_expires_at: Set(None),
-            rotated_at: Set(None),
-            retry_answer: Set(None),
-        };
-        row.insert(tx).await?;
-    }
-    let row = client_audience::ActiveModel {
+    let row = grant::ActiveModel {
+        id: Set(id),
         client_id: Set(client.id),
+        user_id: Set(None),
+        organization_id: Set(client.organization),
+        project_id: Set(None),
         resource_server_id: Set(audience.resource_server),
-        allowed_scopes: Set(audience.allowed.to_string()),
-        default_scopes: Set(audience.default.to_string()),
-        own_grant_id: Set(audience.own_grant),
+        scopes: Set(audience.allowed.to_string()),
+        created_at: Set(now),
+        ended_at: Set(None),
+        generation: Set(0),
+        refresh_expires_at: Set(None),
+        absolute_expires_at: Set(None),
+        rotated_at: Set(None),
+        retry_answer: Set(None),
     };
-    row.insert(tx).await?;
+    let known =
+        OnConflict::column(grant::Column::Id).update_column(grant::Column::Scopes).to_owned();
+    grant::Entity::insert(row).on_conflict(known).exec_without_returning(tx).await?;
     Ok(())
 }
 
-pub(super) async fn insert_secret(
+/// Ends grants of a client's own. The log and the audit trail are for the caller to write.
+pub(super) async fn end_own_grants(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    id: SecretId,
-    client: ClientId,
-    secret: &StoredSecret,
+    ids: &[GrantId],
 ) -> Result<(), DbErr> {
-    let row = client_secret::ActiveModel {
-        id: Set(id),
-        client_id: Set(client),
-        digest: Set(secret.digest.to_vec()),
-        created_at: Set(now),
-        expires_at: Set(secret.expires_at),
-    };
-    row.insert(tx).await?;
+    grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .filter(grant::Column::Id.is_in(ids.iter().copied()))
+        .filter(grant::Column::EndedAt.is_null())
+        .exec(tx)
+        .await?;
     Ok(())
+}
+
+/// Takes the resource server from all clients; says from how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_audience(
+    tx: &DatabaseTransaction,
+    resource_server: ResourceServerId,
+) -> Result<u64, DbErr> {
+    let is_of_it = client_audience::Column::ResourceServerId.eq(resource_server);
+    let clients = Query::select()
+        .column(client_audience::Column::ClientId)
+        .from(client_audience::Entity)
+        .and_where(is_of_it.clone())
+        .to_owned();
+    client::Entity::update_many()
+        .col_expr(client::Column::Version, Expr::col(client::Column::Version).add(1))
+        .filter(client::Column::Id.in_subquery(clients))
+        .exec(tx)
+        .await?;
+    let deleted = client_audience::Entity::delete_many().filter(is_of_it).exec(tx).await?;
+    Ok(deleted.rows_affected)
+}
+
+async fn insert_secrets(tx: &DatabaseTransaction, client: &Client) -> Result<(), DbErr> {
+    let rows = client.secrets.iter().map(|secret| client_secret::ActiveModel {
+        id: Set(secret.id),
+        client_id: Set(client.id),
+        digest: Set(secret.digest.to_vec()),
+        created_at: Set(secret.created_at),
+        expires_at: Set(secret.expires_at),
+    });
+    client_secret::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    Ok(())
+}
+
+/// Makes the client's secrets the only ones. The transaction has its version.
+pub(super) async fn replace_secrets(
+    tx: &DatabaseTransaction,
+    client: &Client,
+) -> Result<(), DbErr> {
+    client_secret::Entity::delete_many()
+        .filter(client_secret::Column::ClientId.eq(client.id))
+        .exec(tx)
+        .await?;
+    insert_secrets(tx, client).await
+}
+
+fn living(organization: OrganizationId, id: ClientId) -> Condition {
+    Condition::all()
+        .add(client::Column::Id.eq(id))
+        .add(client::Column::OrganizationId.eq(organization))
+        .add(client::Column::RevokedAt.is_null())
+}
+
+/// Whether this call gave the client its next version; then nobody else changes it until the end of the transaction.
+pub(super) async fn next_version(
+    tx: &DatabaseTransaction,
+    organization: OrganizationId,
+    id: ClientId,
+    expected: Option<i32>,
+) -> Result<bool, DbErr> {
+    let mut update = client::Entity::update_many()
+        .col_expr(client::Column::Version, Expr::col(client::Column::Version).add(1))
+        .filter(living(organization, id));
+    if let Some(version) = expected {
+        update = update.filter(client::Column::Version.eq(version));
+    }
+    Ok(update.exec(tx).await?.rows_affected == 1)
+}
+
+/// Whether this call disabled the client.
+pub(super) async fn mark_disabled(
+    tx: &DatabaseTransaction,
+    organization: OrganizationId,
+    id: ClientId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = client::Entity::update_many()
+        .col_expr(client::Column::DisabledAt, Expr::value(now))
+        .col_expr(client::Column::Version, Expr::col(client::Column::Version).add(1))
+        .filter(living(organization, id))
+        .filter(client::Column::DisabledAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// Whether this call enabled the client.
+pub(super) async fn clear_disabled(
+    tx: &DatabaseTransaction,
+    organization: OrganizationId,
+    id: ClientId,
+) -> Result<bool, DbErr> {
+    let updated = client::Entity::update_many()
+        .col_expr(client::Column::DisabledAt, Expr::value(None::<Timestamp>))
+        .col_expr(client::Column::Version, Expr::col(client::Column::Version).add(1))
+        .filter(living(organization, id))
+        .filter(client::Column::DisabledAt.is_not_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
 }
 
 /// The organization of the client that this call revoked; none where there was nothing to revoke.
@@ -215,6 +442,7 @@ pub(super) async fn mark_revoked(
 ) -> Result<Option<OrganizationId>, DbErr> {
     let rows = client::Entity::update_many()
         .col_expr(client::Column::RevokedAt, Expr::value(now))
+        .col_expr(client::Column::Version, Expr::col(client::Column::Version).add(1))
         .filter(client::Column::Id.eq(id))
         .filter(client::Column::RevokedAt.is_null())
         .exec_with_returning(tx)
@@ -240,7 +468,7 @@ pub async fn revoke_of_organization(
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// Whether some client that lives has a redirect URI on this origin.
+/// Whether some client that is active has a redirect URI on this origin.
 ///
 /// # Errors
 /// When the database fails.
@@ -255,6 +483,7 @@ pub async fn has_origin(connection: &impl ConnectionTrait, origin: &str) -> Resu
     let living = client::Entity::find()
         .filter(client::Column::Id.is_in(ids))
         .filter(client::Column::RevokedAt.is_null())
+        .filter(client::Column::DisabledAt.is_null())
         .count(connection)
         .await?;
     Ok(living > 0)

@@ -13,8 +13,9 @@ use portcullis_verifier::ScopeSet;
 pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
 pub use end::end;
 pub use store::{
-    Advance, Consent, advance, clear_retry_answers, delete_expired_codes, end_of_organization,
-    end_of_project, end_of_user, find, forget_consents, insert, list_consents, remember_consent,
+    Advance, Consent, EndedGrant, advance, clear_retry_answers, delete_expired_codes,
+    end_of_organization, end_of_project, end_of_resource_server, end_of_user, find,
+    forget_consents, insert, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.

@@ -302,6 +302,36 @@ pub async fn forget_consents(
     Ok(())
 }
 
+/// A grant that has just ended.
+pub struct EndedGrant {
+    pub id: GrantId,
+    /// When its last token was issued; none where that is not written down, for a client that acts for itself.
+    pub last_issued_at: Option<Timestamp>,
+}
+
+/// Ends every living grant for the resource server. The log and the audit trail are for the caller to write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_resource_server(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    resource_server: ResourceServerId,
+) -> Result<Vec<EndedGrant>, DbErr> {
+    let rows = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::ResourceServerId.eq(resource_server))
+        .filter(grant::Column::EndedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    let ended = |row: grant::Model| EndedGrant {
+        id: row.id,
+        last_issued_at: row.user_id.map(|_| row.rotated_at.unwrap_or(row.created_at)),
+    };
+    Ok(rows.into_iter().map(ended).collect())
+}
+
 /// The organization of the grant that this call ended; none where there was nothing to end.
 pub(super) async fn mark_ended(
     tx: &DatabaseTransaction,

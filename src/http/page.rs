@@ -11,11 +11,12 @@ pub struct Page<T> {
     template: T,
     status: StatusCode,
     form_target: Option<String>,
+    image_source: Option<String>,
 }
 
 impl<T: Template> Page<T> {
     pub fn new(template: T) -> Self {
-        Self { template, status: StatusCode::OK, form_target: None }
+        Self { template, status: StatusCode::OK, form_target: None, image_source: None }
     }
 
     #[must_use]
@@ -30,6 +31,13 @@ impl<T: Template> Page<T> {
         self.form_target = form_source(redirect_uri);
         self
     }
+
+    /// Lets the page show a picture from the origin of this URL too.
+    #[must_use]
+    pub fn with_image(mut self, uri: &str) -> Self {
+        self.image_source = url::Url::parse(uri).ok().as_ref().and_then(origin_source);
+        self
+    }
 }
 
 impl<T: Template> IntoResponse for Page<T> {
@@ -39,7 +47,8 @@ impl<T: Template> IntoResponse for Page<T> {
             Err(error) => return PageError::from(error).into_response(),
         };
         let mut response = (self.status, Html(html)).into_response();
-        let policy = content_security_policy(self.form_target.as_deref());
+        let policy =
+            content_security_policy(self.form_target.as_deref(), self.image_source.as_deref());
         if let Ok(policy) = HeaderValue::try_from(policy) {
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         }
@@ -48,12 +57,14 @@ impl<T: Template> IntoResponse for Page<T> {
     }
 }
 
-/// No script, nothing from elsewhere, no framing; forms go to ourselves and, where named, to one target more.
+/// No script, no framing, nothing from elsewhere but pictures of one source, where it is named; forms go to ourselves
+/// and, where named, to one target more.
 #[must_use]
-pub fn content_security_policy(form_target: Option<&str>) -> String {
-    let target = form_target.map(|target| format!(" {target}")).unwrap_or_default();
+pub fn content_security_policy(form_target: Option<&str>, image_source: Option<&str>) -> String {
+    let more = |source: Option<&str>| source.map(|it| format!(" {it}")).unwrap_or_default();
+    let (target, image) = (more(form_target), more(image_source));
     format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; base-uri 'none'; \
+        "default-src 'none'; style-src 'self'; img-src 'self'{image}; script-src 'self'; base-uri 'none'; \
          frame-ancestors 'none'; form-action 'self'{target}"
     )
 }
@@ -66,6 +77,11 @@ fn form_source(redirect_uri: &str) -> Option<String> {
     if !matches!(scheme, "http" | "https") || matches!(uri.host(), Some(url::Host::Ipv6(_))) {
         return Some(format!("{scheme}:"));
     }
+    origin_source(&uri)
+}
+
+/// The source expression of a URL's origin, where its grammar can spell it.
+fn origin_source(uri: &url::Url) -> Option<String> {
     // A URL's host may hold what ends a directive or a policy, or is a wildcard to it.
     let is_spellable =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
@@ -88,6 +104,11 @@ mod tests {
         );
         assert_eq!(form_source("http://[::1]:4567/cb").as_deref(), Some("http:"));
         assert_eq!(form_source("com.example.app:/cb").as_deref(), Some("com.example.app:"));
+        let image = |uri: &str| origin_source(&uri.parse().unwrap());
+        assert_eq!(image("https://app.example:8443/x.svg").unwrap(), "https://app.example:8443");
+        for hostile in ["https://x;sandbox/x", "https://*.example/x", "http://[::1]/x"] {
+            assert_eq!(image(hostile), None, "{hostile}");
+        }
         for hostile in [
             "; script-src *",
             "https://x;sandbox/cb",

@@ -1,4 +1,4 @@
-//! The id in a path.
+//! The ids in a path.
 
 use std::str::FromStr;
 
@@ -17,5 +17,25 @@ impl<S: Send + Sync, I: FromStr + Send> FromRequestParts<S> for PathId<I> {
         let text = Path::<String>::from_request_parts(parts, state).await;
         let id = text.ok().and_then(|Path(text)| text.parse().ok());
         id.map(Self).ok_or_else(Problem::not_found)
+    }
+}
+
+/// The ids in a path that names something and something of its own.
+pub struct PathIds<I, J>(pub I, pub J);
+
+impl<S, I, J> FromRequestParts<S> for PathIds<I, J>
+where
+    S: Send + Sync,
+    I: FromStr + Send,
+    J: FromStr + Send,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let texts = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let ids = texts
+            .ok()
+            .and_then(|Path((outer, inner))| Some(Self(outer.parse().ok()?, inner.parse().ok()?)));
+        ids.ok_or_else(Problem::not_found)
     }
 }

@@ -104,7 +104,8 @@ async fn resource_server(
     app: &App,
     credential: SecretString,
 ) -> Result<Option<Arc<ResourceServer>>, OAuthError> {
-    Ok(resource_servers::authenticate(&app.resource_servers, &app.db, &credential).await?)
+    Ok(resource_servers::authenticate(&app.resource_servers, &app.db, app.clock.now(), &credential)
+        .await?)
 }
 
 /// An access token of ours that lives and concerns the asker, by audience and client id.

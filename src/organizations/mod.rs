@@ -1,7 +1,7 @@
 //! Administering organizations: what spans several rooms, and the faces of tenancy.
 //!
 //! Owns: `/v1/organizations`, `/v1/projects`, `/v1/roles`, `/v1/members`, `/v1/users`, and the ends that reach into
-//! other rooms: a project's, a membership's, an account's, an organization's. Does not own: the rows (tenancy,
+//! other rooms: a project's, a resource server's, a membership's, an account's, an organization's. Does not own: the rows (tenancy,
 //! identity), or what descends from them (grants, api_keys, clients).
 
 pub mod api;
@@ -13,11 +13,13 @@ mod erase_user;
 mod found_organization;
 mod remove_member;
 mod suspend_user;
+mod delete_resource_server;
 
 pub use authority::Authority;
 pub use change_member_role::change_member_role;
 pub use close_organization::{Closed, close_organization};
 pub use delete_project::delete_project;
+pub use delete_resource_server::delete_resource_server;
 pub use erase_user::erase_user;
 pub use found_organization::found_organization;
 pub use remove_member::remove_member;

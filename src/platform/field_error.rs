@@ -1,5 +1,7 @@
 //! What a verb says of input that it refuses: which field, and what is wrong with it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 /// One wrong field and what is wrong with it.
@@ -62,4 +64,21 @@ pub(crate) fn checked_name<'a>(
         errors.push(FieldError::new(field, "must not hold control characters"));
     }
     name
+}
+
+const DAY: u64 = 24 * 60 * 60;
+/// How long an older secret may work beside the newer one, in seconds.
+pub(crate) const LONGEST_GRACE: u64 = 30 * DAY;
+/// How long it does where nothing is said.
+pub(crate) const USUAL_GRACE: u64 = DAY;
+
+/// How long the older of two secrets goes on working: a day, or what is asked for, up to 30 days.
+///
+/// # Errors
+/// When it is longer than that.
+pub(crate) fn checked_grace(seconds: Option<u64>) -> Result<Duration, Refused> {
+    match seconds.unwrap_or(USUAL_GRACE) {
+        seconds @ 0..=LONGEST_GRACE => Ok(Duration::from_secs(seconds)),
+        _ => Err(Refused::field("grace_seconds", format!("must be from 0 to {LONGEST_GRACE}"))),
+    }
 }

@@ -11,5 +11,5 @@ pub mod password;
 pub mod telemetry;
 
 pub(crate) use directory::{make_private_directory, make_private_file};
-pub(crate) use field_error::checked_name;
 pub use field_error::{FieldError, Refused};
+pub(crate) use field_error::{checked_grace, checked_name};

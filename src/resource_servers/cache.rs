@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use entity::ResourceServerId;
+use entity::{ResourceServerId, Timestamp};
 use moka::future::Cache;
 use sea_orm::DbErr;
 
@@ -18,7 +18,8 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// The resource servers that this process has seen lately.
 pub struct ResourceServers {
     by_id: Cache<ResourceServerId, Arc<ResourceServer>>,
-    by_credential: Cache<[u8; 32], ResourceServerId>,
+    /// With the end of a credential that has been rotated.
+    by_credential: Cache<[u8; 32], (ResourceServerId, Option<Timestamp>)>,
     /// Counts the invalidations.
     epoch: AtomicU64,
 }
@@ -63,20 +64,22 @@ impl ResourceServers {
     pub(super) async fn find_by_credential(
         &self,
         db: &Db,
+        now: Timestamp,
         digest: [u8; 32],
     ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
-        if let Some(id) = self.by_credential.get(&digest).await {
-            return self.find(db, id).await;
+        let is_good = |end: Option<Timestamp>| end.is_none_or(|end| end > now);
+        if let Some((id, end)) = self.by_credential.get(&digest).await {
+            return if is_good(end) { self.find(db, id).await } else { Ok(None) };
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let Some(id) = store::find_id_by_credential(db.reader(), digest).await? else {
+        let Some((id, end)) = store::find_id_by_credential(db.reader(), digest).await? else {
             return Ok(None);
         };
-        self.by_credential.insert(digest, id).await;
+        self.by_credential.insert(digest, (id, end)).await;
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.by_credential.invalidate(&digest).await;
         }
-        self.find(db, id).await
+        if is_good(end) { self.find(db, id).await } else { Ok(None) }
     }
 
     /// Forgets all of them; the next request reads anew.

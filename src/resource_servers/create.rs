@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use entity::{OrganizationId, ResourceServerId, Timestamp};
 use portcullis_verifier::key::{self, Prefix};
-use sea_orm::{DatabaseTransaction, SqlErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, SqlErr};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -11,6 +11,7 @@ use crate::audit::{self, By, Event};
 use crate::platform::{FieldError, Refused, checked_name};
 use crate::revocation::LONGEST_TOKEN_LIFETIME;
 use crate::signing::Algorithm;
+use crate::tenancy;
 
 const MAX_CATALOG: usize = 500;
 const MAX_SENTENCE: usize = 200;
@@ -47,6 +48,8 @@ pub async fn create(
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
     }
+    // Whoever deleted an API can register it again; nobody else takes over what its clients may still call.
+    store::release_audience(tx, new.organization, new.audience).await?;
     let credential = key::generate(&Prefix::new(brand, "rs")?)?;
     let resource_server = ResourceServer {
         id: ResourceServerId::new(now),
@@ -58,6 +61,7 @@ pub async fn create(
         catalog: new.catalog,
         is_management: false,
         is_shared: new.is_shared,
+        older_credential_expires_at: None,
         created_at: now,
         version: 1,
     };
@@ -76,6 +80,24 @@ pub async fn create(
     Ok((resource_server, credential))
 }
 
+/// Whether the organization's API is to be shared: as it wants, or as is usual for it.
+///
+/// # Errors
+/// When it wants to share and does not run the installation, or the database fails.
+pub async fn may_be_shared(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    wanted: Option<bool>,
+) -> Result<bool, Refused> {
+    let is_operator = tenancy::find_operator(connection).await? == Some(organization);
+    match wanted.unwrap_or(is_operator) {
+        true if !is_operator => Err(Refused::Forbidden(
+            "Only the organization that runs the installation may set is_shared.".to_owned(),
+        )),
+        is_shared => Ok(is_shared),
+    }
+}
+
 /// An absolute URI without a fragment (RFC 8707 §2), in the spelling that tokens will carry.
 fn check_audience(audience: &str, errors: &mut Vec<FieldError>) {
     match Url::parse(audience) {
@@ -87,7 +109,7 @@ fn check_audience(audience: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_lifetime(seconds: Option<u64>, errors: &mut Vec<FieldError>) {
+pub(super) fn check_lifetime(seconds: Option<u64>, errors: &mut Vec<FieldError>) {
     let longest = LONGEST_TOKEN_LIFETIME.as_secs();
     if seconds.is_some_and(|seconds| seconds == 0 || seconds > longest) {
         let message = format!("must be from 1 to {longest} seconds");
@@ -95,7 +117,7 @@ fn check_lifetime(seconds: Option<u64>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_catalog(catalog: &Catalog, errors: &mut Vec<FieldError>) {
+pub(super) fn check_catalog(catalog: &Catalog, errors: &mut Vec<FieldError>) {
     if catalog.0.is_empty() || catalog.0.len() > MAX_CATALOG {
         errors.push(FieldError::new("scopes", "must hold 1 to 500 scopes"));
     }
@@ -104,6 +126,11 @@ fn check_catalog(catalog: &Catalog, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::new(
                 format!("scopes[{at}].sentence"),
                 "must have 1 to 200 characters",
+            ));
+        } else if entry.sentence.chars().any(char::is_control) {
+            errors.push(FieldError::new(
+                format!("scopes[{at}].sentence"),
+                "must not hold control characters",
             ));
         }
         if entry.scope.filter().is_some() {

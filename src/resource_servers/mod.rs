@@ -2,11 +2,14 @@
 //!
 //! Our own management API is one of them; its audience is the issuer.
 
+pub mod api;
 mod authenticate;
 mod cache;
 mod catalog;
 mod create;
+mod edit;
 mod management;
+mod rotate_credential;
 mod store;
 
 use std::time::Duration;
@@ -16,9 +19,11 @@ use entity::{OrganizationId, ResourceServerId, Timestamp};
 pub use authenticate::authenticate;
 pub use cache::ResourceServers;
 pub use catalog::{Catalog, CatalogScope};
-pub use create::{NewResourceServer, create};
+pub use create::{NewResourceServer, create, may_be_shared};
+pub use edit::{ResourceServerChanges, edit, refusal};
 pub use management::{adopt_management_api, ensure_management_api, management_catalog, scopes};
-pub use store::{delete_of_organization, find_by_audience, list_all, list_offered};
+pub use rotate_credential::rotate_credential;
+pub use store::{delete_of_organization, find_by_audience, list_all, list_offered, mark_deleted};
 
 use crate::signing::Algorithm;
 
@@ -38,6 +43,8 @@ pub struct ResourceServer {
     pub is_management: bool,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// Until when the credential before the present one works too.
+    pub older_credential_expires_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub version: i32,
 }

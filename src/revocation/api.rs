@@ -12,6 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_verifier::bearer_token;
 use portcullis_verifier::revocation::Entry;
+use secrecy::SecretString;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
@@ -30,9 +31,9 @@ type Events = mpsc::Sender<Result<Event, Infallible>>;
 /// `GET /oauth/revocations`, for resource servers with their credential as bearer token.
 pub async fn get(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let credential = header.and_then(|header| bearer_token(header).ok()).unwrap_or_default().into();
-    if resource_servers::authenticate(&app.resource_servers, &app.db, &credential).await?.is_none()
-    {
+    let credential = header.and_then(|header| bearer_token(header).ok());
+    let credential = SecretString::from(credential.unwrap_or_default());
+    if !is_good(&app, &credential).await? {
         let detail = "Send the credential of a resource server as a bearer token.";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "Not authenticated", detail)
             .with_challenge(bearer_challenge(None)));
@@ -57,7 +58,7 @@ pub async fn get(State(app): State<App>, headers: HeaderMap) -> Result<Response,
     let stopping = app.stopping.clone();
     tokio::spawn(async move {
         tokio::select! {
-            result = serve(&app, last_seen, &events) => if let Err(error) = result {
+            result = serve(&app, &credential, last_seen, &events) => if let Err(error) = result {
                 tracing::error!(%error, "a revocation feed ended");
             },
             () = events.closed() => {}
@@ -74,7 +75,18 @@ pub async fn get(State(app): State<App>, headers: HeaderMap) -> Result<Response,
     Ok(response)
 }
 
-async fn serve(app: &App, last_seen: Option<i64>, events: &Events) -> anyhow::Result<()> {
+/// Whether the credential is a resource server's.
+async fn is_good(app: &App, credential: &SecretString) -> Result<bool, sea_orm::DbErr> {
+    let (known, now) = (&app.resource_servers, app.clock.now());
+    Ok(resource_servers::authenticate(known, &app.db, now, credential).await?.is_some())
+}
+
+async fn serve(
+    app: &App,
+    credential: &SecretString,
+    last_seen: Option<i64>,
+    events: &Events,
+) -> anyhow::Result<()> {
     // Subscribed before the snapshot is read, so that nothing falls between the two.
     let mut live = app.revocations.subscribe();
     let position = store::position(app.db.reader()).await?;
@@ -90,6 +102,8 @@ async fn serve(app: &App, last_seen: Option<i64>, events: &Events) -> anyhow::Re
     events.send(Ok(Event::default().event("ready").id(sent.to_string()).data("{}"))).await?;
     loop {
         match live.recv().await {
+            // What was good when the feed began may have been rotated or deleted since.
+            Ok(_) if !is_good(app, credential).await? => return Ok(()),
             Ok(entry) if entry.seq > sent => {
                 sent = entry.seq;
                 send(&entry, events).await?;

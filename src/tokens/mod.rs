@@ -13,7 +13,7 @@ mod revoke_access_token;
 pub use access_token::inspect;
 pub use issue::{Authority, TokenResponse, issue};
 pub use lifetimes::TokenSettings;
-pub(crate) use refresh::within_role;
+pub(crate) use refresh::allowed_now;
 pub use refresh::{Asked, Mint, Refreshed, refresh};
 pub use refresh_token::{RefreshToken, RefreshTokens};
 pub use revoke_access_token::revoke_access_token;

@@ -89,7 +89,7 @@ pub async fn refresh(
         if state.expires_at <= mint.now {
             return Ok(Refreshed::Refused("the refresh token has expired"));
         }
-        match advance(mint, &grant, state, presented, asked).await? {
+        match advance(mint, client, &grant, state, presented, asked).await? {
             Advanced::Answer(answer) => return Ok(Refreshed::Answer(answer)),
             Advanced::Refused(refused) => return Ok(refused),
             Advanced::LostRace => {}
@@ -129,6 +129,7 @@ enum Advanced {
 
 async fn advance(
     mint: &Mint<'_>,
+    client: &Client,
     grant: &Grant,
     state: &Refresh,
     presented: &SecretString,
@@ -142,8 +143,9 @@ async fn advance(
     else {
         return Ok(Advanced::Refused(Refreshed::Refused("the resource server is gone")));
     };
-    let Some(scopes) = within_role(mint.db, grant, &resource_server, &scopes).await? else {
-        return Ok(Advanced::Refused(Refreshed::Refused("the user may no longer do any of this")));
+    let Some(scopes) = allowed_now(mint.db, client, grant, &resource_server, &scopes).await? else {
+        let description = "the client or the user may no longer do any of this";
+        return Ok(Advanced::Refused(Refreshed::Refused(description)));
     };
     if asked.resource.is_some_and(|resource| resource != resource_server.audience) {
         return Ok(Advanced::Refused(Refreshed::WrongTarget));
@@ -176,14 +178,29 @@ fn narrowed(granted: &ScopeSet, scope: Option<&str>) -> Option<ScopeSet> {
     }
 }
 
-/// What of the scopes the user's role still allows; none where nothing is left, or the user is no member any more.
-pub(crate) async fn within_role(
+/// What of a grant's scopes is still to be had: offered by the resource server, allowed to the client, and within the
+/// user's role. None where nothing is left, the user is no member any more, or the project is gone.
+pub(crate) async fn allowed_now(
     db: &Db,
+    client: &Client,
     grant: &Grant,
     resource_server: &ResourceServer,
     scopes: &ScopeSet,
 ) -> Result<Option<ScopeSet>, DbErr> {
-    let Some(user) = grant.user else { return Ok(Some(scopes.clone())) };
+    if !resource_server.is_offered_to(grant.organization)
+        || !resource_server.is_offered_to(client.organization)
+    {
+        return Ok(None);
+    }
+    if let Some(project) = grant.project
+        && tenancy::find_project(db.reader(), grant.organization, project).await?.is_none()
+    {
+        return Ok(None);
+    }
+    let Some(audience) = client.audience(resource_server.id) else { return Ok(None) };
+    let catalog = &resource_server.catalog;
+    let scopes = catalog.relevant(&scopes.intersection(&audience.allowed));
+    let Some(user) = grant.user else { return Ok(Some(scopes).filter(|left| !left.is_empty())) };
     let Some(user) = crate::identity::find_user(db.reader(), user)
         .await?
         .filter(|user| user.suspended_at.is_none())
@@ -191,8 +208,7 @@ pub(crate) async fn within_role(
         return Ok(None);
     };
     let reach = tenancy::find_reach(db.reader(), grant.organization, user.id).await?;
-    let catalog = &resource_server.catalog;
-    let left = reach.map(|reach| catalog.within(scopes, &reach));
+    let left = reach.map(|reach| catalog.within(&scopes, &reach));
     Ok(left.filter(|left| !left.is_empty()))
 }
 

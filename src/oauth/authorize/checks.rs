@@ -8,7 +8,7 @@ use super::super::token::pkce;
 use super::super::{ErrorCode, OAuthError};
 use super::response::KnownClient;
 use crate::app::App;
-use crate::clients::{GrantType, matches_redirect_uri, requested};
+use crate::clients::{GrantType, Status, matches_redirect_uri, requested};
 use crate::http::{PageError, Parameters};
 use crate::resource_servers::ResourceServer;
 use crate::revocation::Subject;
@@ -40,6 +40,14 @@ impl AuthorizationRequest<'_> {
     pub fn allowed_by(&self, membership: &Membership) -> ScopeSet {
         self.resource_server.catalog.within(&self.scopes, &membership.scopes)
     }
+
+    /// Whether it comes from an application of the company's own, about which people are not asked. A public client
+    /// proves nothing of itself; what an https redirect URI leads to is at least its own site (RFC 8252 §8.6).
+    pub fn needs_no_consent(&self) -> bool {
+        let client = &self.client.client;
+        let is_known = client.is_confidential || self.client.redirect_uri.starts_with("https://");
+        client.is_first_party && is_known && self.prompt != Prompt::Consent
+    }
 }
 
 /// The client and a redirect URI of its own (RFC 6749 §4.1.2.1): what is wrong here is told on a page, never by
@@ -55,8 +63,14 @@ pub(super) async fn client_and_redirect_uri(
     };
     let id = parameters.get("client_id")?.and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
     let client = app.clients.find(&app.db, id).await?.ok_or_else(unknown)?;
-    if client.is_revoked || app.revocations.contains(Subject::Client(id)) {
-        return Err(unknown());
+    match client.status() {
+        Status::Active if !app.revocations.contains(Subject::Client(id)) => {}
+        Status::Disabled => {
+            return Err(PageError::bad_request(
+                "The application is switched off at the moment. Whoever runs it can tell you more.",
+            ));
+        }
+        Status::Active | Status::Deleted => return Err(unknown()),
     }
     let redirect_uri = match (parameters.get("redirect_uri")?, client.redirect_uris.as_slice()) {
         (Some(requested), registered) => registered

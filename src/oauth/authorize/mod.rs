@@ -53,8 +53,8 @@ pub async fn get(
     // 4. Have they agreed, or must they be asked?
     match consent::decide(&app, &request, &session).await? {
         // 5. The answer.
-        Decision::Agreed(organization, project) => {
-            match consent::allow(&app, &request, &session, source, organization, project).await {
+        Decision::Allowed(place, basis) => {
+            match consent::allow(&app, &request, &session, source, place, basis).await {
                 Ok(code) => Ok(request.client.answer(&app, &code)),
                 Err(error) => Ok(request.client.refuse(&app, error)),
             }
@@ -63,8 +63,8 @@ pub async fn get(
             let error = OAuthError::new(ErrorCode::ConsentRequired, "the user has to agree first");
             Ok(request.client.refuse(&app, error))
         }
-        Decision::Ask(organizations) => {
-            Ok(consent::page(&app, &request, &session, &parameters, &organizations))
+        Decision::Ask(memberships) => {
+            consent::page(&app, &request, &session, &parameters, &memberships).await
         }
         Decision::Impossible(description) => {
             Ok(request.client.refuse(&app, OAuthError::new(ErrorCode::AccessDenied, description)))

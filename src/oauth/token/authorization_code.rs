@@ -9,7 +9,7 @@ use crate::audit::{self, By, Event};
 use crate::clients::{Client, GrantType};
 use crate::grants::{self, Code, Grant};
 use crate::http::Parameters;
-use crate::tokens::{Authority, RefreshToken, issue, within_role};
+use crate::tokens::{Authority, RefreshToken, allowed_now, issue};
 
 pub(super) async fn tokens(
     app: &App,
@@ -46,9 +46,9 @@ pub(super) async fn tokens(
         .find(&app.db, grant.resource_server)
         .await?
         .ok_or_else(|| invalid_grant("the resource server is gone"))?;
-    grant.scopes = within_role(&app.db, &grant, &resource_server, &code.scopes)
+    grant.scopes = allowed_now(&app.db, client, &grant, &resource_server, &code.scopes)
         .await?
-        .ok_or_else(|| invalid_grant("the user may no longer do any of this"))?;
+        .ok_or_else(|| invalid_grant("the client or the user may no longer do any of this"))?;
     if parameters.get("resource")?.is_some_and(|resource| resource != resource_server.audience) {
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "the code is for another resource"));
     }

@@ -66,6 +66,14 @@ impl Feed {
         }
     }
 
+    /// What else comes until the server ends the feed.
+    pub async fn rest(mut self) -> String {
+        while let Some(chunk) = self.response.chunk().await.unwrap() {
+            self.read.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        self.read
+    }
+
     async fn read_event(&mut self) -> Event {
         loop {
             while let Some((event, rest)) = self.read.split_once("\n\n") {

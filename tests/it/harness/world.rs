@@ -141,17 +141,14 @@ impl World {
     ) -> Application {
         let app = &self.server.app;
         let mut new = NewClient {
-            organization: self.organization,
-            name: "Dashboard",
-            is_confidential: true,
-            requires_pkce: true,
             grant_types: GrantType::ALL.to_vec(),
             redirect_uris: vec![REDIRECT_URI.to_owned()],
             audiences: vec![NewAudience {
-                resource_server: api,
+                resource_server: api.id,
                 allowed: allowed.parse().unwrap(),
                 default: "read:tenants".parse().unwrap(),
             }],
+            ..NewClient::new(self.organization, "Dashboard", Role::Owner.scopes())
         };
         change(&mut new);
         let redirect_uri = new.redirect_uris.first().cloned().unwrap_or_default();
