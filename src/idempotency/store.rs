@@ -1,5 +1,5 @@
 use entity::{Timestamp, idempotency_key};
-use sea_orm::sea_query::{Expr, Func};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
     QueryFilter as _, Set, TryInsertResult,
@@ -77,13 +77,14 @@ pub async fn erase_from_answers(
 ) -> Result<(), DbErr> {
     // As JSON has it, quotes included: what merely contains it is something else.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let replaced = Func::cust("replace")
+    let replaced: Expr = Func::cust("replace")
         .arg(Expr::col(idempotency_key::Column::Body))
         .arg(quoted(text))
-        .arg(quoted(replacement));
+        .arg(quoted(replacement))
+        .into();
     idempotency_key::Entity::update_many()
-        .col_expr(idempotency_key::Column::Body, replaced.into())
-        .filter(idempotency_key::Column::Body.is_not_null())
+        .col_expr(idempotency_key::Column::Body, replaced.clone())
+        .filter(Expr::col(idempotency_key::Column::Body).ne(replaced))
         .exec(tx)
         .await?;
     Ok(())

@@ -115,7 +115,7 @@ pub struct CreateOrganization {
 /// Only for the organization that runs the installation. Where no person is behind the credential and no owner is
 /// named, nobody is in it until somebody is invited.
 #[utoipa::path(
-    post, path = "/v1/organizations", tag = "Organizations",
+    post, path = "/v1/organizations", tag = "Organizations", request_body = CreateOrganization,
     responses((status = 201, description = "The organization", body = Representation)),
     security(("bearer" = ["write:organizations"]), ("session" = []))
 )]

@@ -120,7 +120,7 @@ pub struct CreateRole {
 
 /// Create a role
 #[utoipa::path(
-    post, path = "/v1/roles", tag = "Roles",
+    post, path = "/v1/roles", tag = "Roles", request_body = CreateRole,
     responses((status = 201, description = "The role", body = Representation)),
     security(("bearer" = ["write:roles"]), ("session" = []))
 )]
