@@ -10,14 +10,20 @@ use crate::audit::{self, By, Event};
 use crate::platform::{Refused, checked_grace};
 use crate::revocation::{self, Subject};
 
+/// A secret to be.
+pub struct NewSecret<'a> {
+    /// How long the one before works beside it; none: as is usual.
+    pub grace_seconds: Option<u64>,
+    /// What whoever asks may do: with the secret of a client that acts for itself they can do what it may.
+    pub reach: &'a ScopeSet,
+}
+
 /// Gives a confidential client a further secret, told this once. The one before works until the grace ends, which is
 /// at once where it is 0; one before that has ended now.
 ///
-/// `reach` is what whoever asks may do: with the secret of a client that acts for itself they can do what it may.
-///
 /// # Errors
-/// When the organization has no such client, it was deleted, it is public, it may do more for itself than `reach`
-/// has, the grace is too long, or the database fails.
+/// When the organization has no such client, it was deleted, it is public, it may do more for itself than whoever asks
+/// may do, the grace is too long, or the database fails.
 pub async fn add_secret(
     tx: &DatabaseTransaction,
     now: Timestamp,
@@ -25,15 +31,14 @@ pub async fn add_secret(
     brand: &str,
     organization: OrganizationId,
     id: ClientId,
-    grace_seconds: Option<u64>,
-    reach: &ScopeSet,
+    new: NewSecret<'_>,
 ) -> Result<(Client, SecretString), Refused> {
-    let grace = checked_grace(grace_seconds)?;
+    let grace = checked_grace(new.grace_seconds)?;
     let mut client = begin(tx, organization, id, None).await?;
     if !client.is_confidential {
         return Err(Refused::Conflict("A public client has no secret.".to_owned()));
     }
-    let reaches_further = client.audiences.iter().any(|it| !reach.covers_all(&it.allowed));
+    let reaches_further = client.audiences.iter().any(|it| !new.reach.covers_all(&it.allowed));
     if client.may_use(GrantType::ClientCredentials) && reaches_further {
         let why = "The client may do more for itself than you may do yourself.";
         return Err(Refused::Forbidden(why.to_owned()));

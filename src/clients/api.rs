@@ -8,7 +8,9 @@ use portcullis_verifier::{Scope, ScopeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Client, ClientAudience, ClientChanges, ClientSecret, NewAudience, NewClient, store};
+use super::{
+    Client, ClientAudience, ClientChanges, ClientSecret, NewAudience, NewClient, NewSecret, store,
+};
 use crate::access::{Caller, ReadClients, WriteClients};
 use crate::app::App;
 use crate::http::{
@@ -523,9 +525,9 @@ pub async fn add_secret(
         Beginning::Repeated(answer) => return Ok(answer),
     };
     let (by, brand, organization) = (&caller.by, &app.config.brand, caller.organization);
-    let (grace, reach) = (creation.wanted.grace_seconds, &caller.scopes);
+    let new = NewSecret { grace_seconds: creation.wanted.grace_seconds, reach: &caller.scopes };
     let (client, secret) =
-        super::add_secret(begun.tx(), now, by, brand, organization, id, grace, reach).await?;
+        super::add_secret(begun.tx(), now, by, brand, organization, id, new).await?;
     let made = Representation::new(client, now);
     let answer = begun.created(Some(made.version), &made, Some(("client_secret", &secret))).await;
     app.revocations.catch_up().await;

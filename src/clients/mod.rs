@@ -21,7 +21,7 @@ use std::time::Duration;
 use entity::{ClientId, GrantId, OrganizationId, ResourceServerId, SecretId, Timestamp};
 use portcullis_verifier::ScopeSet;
 
-pub use add_secret::add_secret;
+pub use add_secret::{NewSecret, add_secret};
 pub use authenticate::authenticate;
 pub use cache::Clients;
 pub use check::{NewAudience, NewClient};
