@@ -10,6 +10,7 @@
 mod harness;
 
 mod api_keys;
+mod audit;
 mod authorize;
 mod bad_input;
 mod browser;
@@ -24,9 +25,11 @@ mod login;
 mod mail;
 mod main_job;
 mod oauth2_client;
+mod openapi;
 mod races;
 mod revoke;
 mod routes;
 mod signing_keys;
+mod signing_keys_api;
 mod starts;
 mod token;

@@ -10,7 +10,7 @@ use crate::harness::{Answer, Database, World};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
+pub enum Wants {
     /// Nothing.
     Nothing,
     /// A client's credentials; a page of ours or a bearer token is none.
@@ -28,10 +28,14 @@ enum Wants {
 use Wants::{Client, ClientOrResourceServer, Nothing, ResourceServer, Scope, Session, SetupLink};
 
 /// The golden list. A route that is not here fails a test below.
-const ROUTES: &[(&str, &str, Wants)] = &[
+pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/", Session),
     ("GET", "/.well-known/oauth-authorization-server", Nothing),
     ("GET", "/assets/portcullis.css", Nothing),
+    ("GET", "/docs", Nothing),
+    ("GET", "/docs/reader.js", Nothing),
+    ("GET", "/docs/swagger-ui-bundle.js", Nothing),
+    ("GET", "/docs/swagger-ui.css", Nothing),
     ("GET", "/healthz", Nothing),
     ("GET", "/login", Nothing),
     ("POST", "/login", Nothing),
@@ -54,11 +58,15 @@ const ROUTES: &[(&str, &str, Wants)] = &[
     ("DELETE", "/v1/api-keys/{id}", Scope("write:api-keys")),
     ("GET", "/v1/api-keys/{id}", Scope("read:api-keys")),
     ("POST", "/v1/api-keys/{id}/hand-over", Scope("write:api-keys")),
+    ("GET", "/v1/audit-events", Scope("read:audit-events")),
     ("GET", "/v1/projects", Scope("read:projects")),
     ("POST", "/v1/projects", Scope("write:projects")),
     ("DELETE", "/v1/projects/{id}", Scope("write:projects")),
     ("GET", "/v1/projects/{id}", Scope("read:projects")),
     ("PATCH", "/v1/projects/{id}", Scope("write:projects")),
+    ("GET", "/v1/signing-keys", Scope("read:signing-keys")),
+    ("GET", "/v1/signing-keys/{id}", Scope("read:signing-keys")),
+    ("POST", "/v1/signing-keys/rotate", Scope("write:signing-keys")),
 ];
 
 /// The routes of the management API, as its document lists them, and those of `src/server.rs`, as its lines spell them.

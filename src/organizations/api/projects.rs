@@ -84,7 +84,7 @@ pub struct CreateProject {
 
 /// Create a project
 #[utoipa::path(
-    post, path = "/v1/projects", tag = "Projects",
+    post, path = "/v1/projects", tag = "Projects", request_body = CreateProject,
     responses((status = 201, description = "The project", body = Representation)),
     security(("bearer" = ["write:projects"]), ("session" = []))
 )]
