@@ -1,24 +1,33 @@
 //! The management API: its routes, and the document that describes them (OpenAPI 3.1), made of the same list.
 
+use std::sync::Arc;
+
+use askama::Template;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{Html, IntoResponse as _, Response as HttpResponse};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Content, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Server,
-    Type,
+    Content, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
+    Server, Type,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api_keys;
 use crate::app::App;
 use crate::clients;
-use crate::http::ProblemDocument;
+use crate::http::{PageError, Problem, ProblemDocument};
 use crate::organizations::api::{members, organizations, projects, roles, users};
 use crate::resource_servers::api::{resource_servers, scopes};
+use crate::{api_keys, audit, signing};
 
 const PROBLEM: &str = "Problem";
+/// No control characters, and something that is no space.
+const NAME: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+/// No control characters but the end of a line.
+const TEXT: &str = r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,6 +59,10 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(members::read, members::edit, members::remove))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::read, organizations::edit, organizations::close))
+        .routes(routes!(audit::api::list))
+        .routes(routes!(signing::api::list))
+        .routes(routes!(signing::api::read))
+        .routes(routes!(signing::api::rotate))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::read, projects::edit, projects::delete))
         .routes(routes!(roles::list, roles::create))
@@ -88,6 +101,11 @@ pub fn document(base: &str) -> utoipa::openapi::OpenApi {
     let cookie = ApiKeyValue::with_description("portcullis", "The session of a browser.");
     components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     for (path, item) in &mut document.paths.paths {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
+            name_apart(operation, path);
+        }
         for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
             describe_refusals(operation, path);
         }
@@ -106,13 +124,46 @@ pub fn document(base: &str) -> utoipa::openapi::OpenApi {
         if let Some(operation) = &mut item.patch {
             describe_refusals(operation, path);
             let description = "The ETag of what was read; the edit is refused if that is not the current version any more.";
-            let tag = ObjectBuilder::new().schema_type(Type::String).examples(["\"1\""]);
+            let tag = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^(\\*|\"[0-9]{1,9}\")$"))
+                .examples(["\"1\""]);
             operation.parameters.get_or_insert_default().push(header("If-Match", description, tag));
             let stale = RefOr::T(refusal("412", "Somebody else has changed it"));
             operation.responses.responses.insert("412".to_owned(), stale);
         }
     }
+    for schema in document.components.iter_mut().flat_map(|it| it.schemas.values_mut()) {
+        describe_text(schema);
+    }
     document
+}
+
+/// What people write holds no control characters, and a name something to see; said here once for every request.
+fn describe_text(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else { return };
+    for (name, property) in &mut object.properties {
+        let RefOr::T(Schema::Object(text)) = property else { continue };
+        let is_said = text.max_length.is_none() || text.pattern.is_some();
+        let pattern = match name.as_str() {
+            "name" if !is_said => NAME,
+            "description" if !is_said => TEXT,
+            _ => continue,
+        };
+        text.pattern = Some(pattern.to_owned());
+    }
+}
+
+/// The name of a handler, `list`, and what it lists: names of operations are unique in a document.
+fn name_apart(operation: &mut Operation, path: &str) {
+    let mut name = operation.operation_id.take().unwrap_or_default();
+    for segment in path.split('/').skip(2).filter(|segment| !segment.starts_with('{')) {
+        let segment = segment.replace('-', "_");
+        if !name.contains(&segment) {
+            name = format!("{name}_{segment}");
+        }
+    }
+    operation.operation_id = Some(name);
 }
 
 fn header(name: &str, description: &str, schema: ObjectBuilder) -> RefOr<Parameter> {
@@ -165,4 +216,47 @@ fn refusal(status: &str, description: &str) -> Response {
 /// `GET /openapi.json`
 pub async fn json(State(app): State<App>) -> axum::Json<utoipa::openapi::OpenApi> {
     axum::Json(document(&app.config.base_path))
+}
+
+#[derive(Template)]
+#[template(path = "openapi.html")]
+struct Reader<'a> {
+    base: &'a str,
+}
+
+/// Swagger UI's script and style are ours to serve; its style sheet draws its icons itself.
+const READER_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+
+/// `GET /docs`: the document for people to read and try out.
+pub async fn reader(State(app): State<App>) -> Result<HttpResponse, PageError> {
+    let html = Reader { base: &app.config.base_path }.render()?;
+    Ok(([(header::CONTENT_SECURITY_POLICY, READER_POLICY)], Html(html)).into_response())
+}
+
+/// `GET /docs/reader.js`
+pub async fn reader_script() -> HttpResponse {
+    asset("text/javascript; charset=utf-8", include_str!("openapi.js"))
+}
+
+/// `GET /docs/swagger-ui-bundle.js`
+pub async fn swagger_script() -> Result<HttpResponse, Problem> {
+    swagger("swagger-ui-bundle.js", "text/javascript; charset=utf-8")
+}
+
+/// `GET /docs/swagger-ui.css`
+pub async fn swagger_style() -> Result<HttpResponse, Problem> {
+    swagger("swagger-ui.css", "text/css; charset=utf-8")
+}
+
+fn swagger(file: &str, kind: &'static str) -> Result<HttpResponse, Problem> {
+    let found = utoipa_swagger_ui::serve(file, Arc::new(utoipa_swagger_ui::Config::default()));
+    let found = found.map_err(|error| anyhow::anyhow!("{file} can't be read: {error}"))?;
+    let found = found.ok_or_else(Problem::not_found)?;
+    Ok(asset(kind, found.bytes.into_owned()))
+}
+
+fn asset(kind: &'static str, body: impl Into<axum::body::Body>) -> HttpResponse {
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=300")];
+    (headers, body.into()).into_response()
 }

@@ -141,6 +141,10 @@ pub fn router(app: App) -> Router {
         .route("/oauth/introspect", post(oauth::introspect::post))
         .route("/oauth/revocations", get(revocation::api::get))
         .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::reader))
+        .route("/docs/reader.js", get(openapi::reader_script))
+        .route("/docs/swagger-ui-bundle.js", get(openapi::swagger_script))
+        .route("/docs/swagger-ui.css", get(openapi::swagger_style))
         .merge(management)
         .route("/assets/portcullis.css", get(style))
         .merge(public);

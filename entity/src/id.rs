@@ -66,6 +66,15 @@ macro_rules! ids {
                 let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos);
                 Self(Uuid::new_v7(timestamp))
             }
+
+            /// What stands before every id that was made at this time or later, and after every earlier one: a range
+            /// of times is a range of ids.
+            #[must_use]
+            pub fn first_at(at: crate::Timestamp) -> Self {
+                // 48 bits of milliseconds, then what an id made by `new` has at random.
+                let millis = u128::from(u64::try_from(at.0).unwrap_or(0).min((1 << 48) - 1));
+                Self(Uuid::from_u128(millis << 80))
+            }
         }
 
         impl fmt::Display for $name {
@@ -182,5 +191,15 @@ mod tests {
         let earlier = GrantId::new(crate::Timestamp(1_000));
         let later = GrantId::new(crate::Timestamp(2_000));
         assert!(earlier.to_string() < later.to_string());
+    }
+
+    #[test]
+    fn a_range_of_times_is_a_range_of_ids() {
+        let at = crate::Timestamp(1_700_000_000_500);
+        let next = crate::Timestamp(at.0 + 1);
+        let id = AuditEventId::new(at);
+        assert!(AuditEventId::first_at(at) <= id && id < AuditEventId::first_at(next));
+        assert_eq!(AuditEventId::first_at(crate::Timestamp(-1)).0, Uuid::nil());
+        assert!(AuditEventId::first_at(crate::Timestamp(i64::MAX)) > id);
     }
 }

@@ -115,11 +115,12 @@ struct Made {
 /// A key to be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "ci", "scopes": ["read:projects"] }))]
 pub struct CreateApiKey {
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// What it may do, each scope within what you may do yourself.
-    #[schema(min_items = 1, max_items = 100, example = json!(["read:tenants"]))]
+    #[schema(min_items = 1, max_items = 100)]
     scopes: Vec<String>,
     #[serde(default)]
     #[schema(max_length = 500)]
@@ -144,7 +145,7 @@ pub struct CreateApiKey {
 ///
 /// The secret is in the answer, and nowhere else: store it before anything else.
 #[utoipa::path(
-    post, path = "/v1/api-keys", tag = "API keys",
+    post, path = "/v1/api-keys", tag = "API keys", request_body = CreateApiKey,
     responses((status = 201, description = "The key and its secret", body = Created)),
     security(("bearer" = ["write:api-keys"]), ("session" = []))
 )]
@@ -329,18 +330,21 @@ pub async fn rotate(
 #[serde(deny_unknown_fields)]
 pub struct HandOver {
     /// The id of a member, or that of the organization itself.
-    #[schema(example = "usr_01h455vb4pex5vsknk084sn02q")]
+    #[schema(
+        pattern = "^(usr|org)_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        example = "usr_01h455vb4pex5vsknk084sn02q"
+    )]
     owner: String,
 }
 
 /// Hand an API key over
 ///
-/// To another member, whose role bounds it from now on, or to the organization itself. Only who administers API keys
-/// and may do all that the key was made for can do so.
+/// To another member, whose role bounds it from now on, or to the organization itself. It takes more than the scope
+/// that every change of a key takes: an admin who may do all that the key was made for.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/hand-over", tag = "API keys", params(("id" = ApiKeyId, Path)),
     responses((status = 200, description = "The key", body = Representation)),
-    security(("bearer" = ["admin:api-keys"]), ("session" = []))
+    security(("bearer" = ["write:api-keys"]), ("session" = []))
 )]
 pub async fn hand_over(
     State(app): State<App>,

@@ -1,13 +1,36 @@
 //! Who did what to what, and from where. An event is written in the transaction of the change that it tells of, so
 //! that there is neither a change without a trace nor a trace without a change. It never holds a secret.
+//!
+//! Nothing changes an event. Once it is older than the settings want, it is removed.
 
+pub mod api;
+mod export;
+mod retention;
 mod store;
 
 use std::fmt;
 
-use entity::{ApiKeyId, ClientId, OrganizationId, UserId};
+use entity::{ApiKeyId, AuditEventId, ClientId, OrganizationId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
 
-pub use store::record;
+pub use export::Export;
+pub use retention::remove_old;
+pub use store::{list, record};
+
+/// The `[audit]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// How many days an event is kept; 0: for ever.
+    pub retention_days: u64,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        // A year, and time enough to look back at it.
+        Self { retention_days: 400 }
+    }
+}
 
 /// Who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +57,7 @@ impl fmt::Display for Actor {
 }
 
 /// Where a request came from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     pub address: Option<String>,
     pub user_agent: Option<String>,
@@ -92,4 +115,46 @@ impl Event {
         self.detail = Some(detail);
         self
     }
+}
+
+/// An event as it was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    pub id: AuditEventId,
+    pub at: Timestamp,
+    pub actor: String,
+    pub action: String,
+    pub target: Option<String>,
+    pub organization: Option<OrganizationId>,
+    pub source: Source,
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Whose events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    Everybody,
+    Organization(OrganizationId),
+    /// The organization that runs the installation, to which the events of no organization belong as well.
+    Operator(OrganizationId),
+}
+
+/// Which events; what is none does not matter.
+#[derive(Debug, Clone)]
+pub struct Which {
+    pub of: Of,
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub target: Option<String>,
+    /// At this time or later.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub to: Option<Timestamp>,
+}
+
+/// Which way to read, and after which event to go on.
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    NewestFirst { before: Option<AuditEventId> },
+    OldestFirst { after: Option<AuditEventId> },
 }

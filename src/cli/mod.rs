@@ -3,6 +3,7 @@
 //! A failure is one plain sentence on standard error. Exit code 1: it could not be done; 2: it was asked for wrongly.
 
 mod api_keys;
+mod audit;
 mod clients;
 mod config;
 mod context;
@@ -95,6 +96,9 @@ enum Command {
     /// Keys that sign tokens
     #[command(subcommand, after_help = "Example:\n  portcullis signing-keys list")]
     SigningKeys(signing_keys::SigningKeys),
+    /// Who did what
+    #[command(subcommand, after_help = "Example:\n  portcullis audit export > events.jsonl")]
+    Audit(audit::Audit),
     /// Print a script that completes commands in your shell
     #[command(
         after_help = "Example:\n  portcullis completions bash > /etc/bash_completion.d/portcullis"
@@ -193,6 +197,7 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Clients(command) => command.run(&context).await,
         Command::ApiKeys(command) => command.run(&context).await,
         Command::SigningKeys(command) => command.run(&context).await,
+        Command::Audit(command) => command.run(&context).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);

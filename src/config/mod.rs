@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::api_keys::ApiKeySettings;
+use crate::audit::AuditSettings;
 use crate::clients::is_loopback;
 use crate::identity::LoginSettings;
 use crate::platform::mail::MailSettings;
@@ -45,6 +46,7 @@ pub struct Settings {
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
     pub mail: MailSettings,
+    pub audit: AuditSettings,
     pub log: LogSettings,
 }
 
@@ -62,6 +64,7 @@ impl Default for Settings {
             api_keys: ApiKeySettings::default(),
             login: LoginSettings::default(),
             mail: MailSettings::default(),
+            audit: AuditSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -86,6 +89,7 @@ pub struct Config {
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
     pub mail: MailSettings,
+    pub audit: AuditSettings,
     pub log: LogSettings,
 }
 
@@ -128,6 +132,7 @@ impl Settings {
             api_keys: self.api_keys,
             login: self.login,
             mail: self.mail,
+            audit: self.audit,
             log: self.log,
         })
     }

@@ -107,12 +107,6 @@ impl Parameters {
         pairs.find(|(at, (name, _))| is_earlier(*at, name)).map(|(_, (name, _))| name.as_str())
     }
 
-    /// The pairs as a query string again, without those that are empty and so count as left out.
-    pub(super) fn given(&self) -> String {
-        let given = self.0.iter().filter(|(_, value)| !value.is_empty());
-        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
-    }
-
     /// The first value of a parameter, doubled or not; empty where there is none.
     #[must_use]
     pub fn first(&self, name: &str) -> &str {

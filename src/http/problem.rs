@@ -198,6 +198,11 @@ pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem>
                 let message = message.split(" at line").next().unwrap_or_default();
                 Problem::invalid(vec![FieldError::new(field_of(error.path(), message), message)])
             }
+            // Where one of several words is wanted, what is no text at all counts as bad syntax to the parser.
+            _ if serde_json::from_slice::<serde_json::Value>(body).is_ok() => {
+                let field = field_of(error.path(), "");
+                Problem::invalid(vec![FieldError::new(field, "is not of the kind that is wanted")])
+            }
             _ => not_json(),
         }
     })?;

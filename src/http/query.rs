@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 use super::{Parameters, Problem};
 use crate::platform::FieldError;
 
-/// The parameters of a request's query as `T` wants them: no parameter that it does not know, none twice.
+/// The parameters of a request's query as `T` wants them: no parameter that it does not know, none twice, and none
+/// empty where there must be something: a filter that a script left empty does not mean everything.
 pub struct Query<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -27,7 +28,7 @@ fn parse<T: DeserializeOwned>(parameters: &Parameters) -> Result<T, Problem> {
     if let Some(name) = parameters.doubled() {
         return Err(wrong(name, "must be sent once only"));
     }
-    let given = parameters.given();
+    let given = parameters.to_query();
     let deserializer =
         serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(given.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -71,13 +72,13 @@ impl Limit {
 
 /// The beginning of a name, 1 to 100 characters.
 #[derive(Debug, Clone, ToSchema)]
-#[schema(value_type = String, min_length = 1, max_length = 100)]
+#[schema(value_type = String, min_length = 1, max_length = 100, pattern = "^[^\\u0000]*$")]
 pub struct SearchText(pub String);
 
 impl<'de> Deserialize<'de> for SearchText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match text.chars().count() <= 100 && !text.contains('\0') {
+        match (1..=100).contains(&text.chars().count()) && !text.contains('\0') {
             true => Ok(Self(text)),
             false => Err(D::Error::custom("must have 1 to 100 characters")),
         }

@@ -1,7 +1,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use entity::Timestamp;
+use entity::{Timestamp, UserId};
+use sea_orm::DbErr;
 use secrecy::SecretString;
 
 use super::session::{SessionToken, begin_session};
@@ -9,7 +10,7 @@ use super::{normalized_email, store};
 use crate::audit::{self, Actor, By, Event, Source};
 use crate::platform::db::Db;
 use crate::platform::password::{Checked, Passwords};
-use crate::rate_limit::RateLimits;
+use crate::rate_limit::{Limited, RateLimits};
 
 /// What came of an attempt to log in.
 pub enum Login {
@@ -43,8 +44,11 @@ pub async fn log_in(
 ) -> anyhow::Result<Login> {
     // An address that can't be one is throttled and refused like one that nobody has.
     let email = normalized_email(attempt.email).unwrap_or_default();
-    if let Err(wait) = limits.login(&email, attempt.address) {
-        return Ok(Login::Throttled(wait));
+    if let Err(throttled) = limits.login(&email, attempt.address) {
+        if throttled.is_news {
+            record_throttling(db, now, source, &email, throttled.limit).await?;
+        }
+        return Ok(Login::Throttled(throttled.wait));
     }
     let found = store::find_credentials(db.reader(), &email).await?;
     let stored = found.as_ref().map(|found| found.password_hash.clone());
@@ -55,12 +59,7 @@ pub async fn log_in(
                 let hash = passwords.hash(attempt.password).await?;
                 store::update_password_hash(db.writer(), found.user, &hash).await?;
             }
-            let tx = db.begin().await?;
-            let session = begin_session(&tx, now, attempt.lifetime, found.user).await?;
-            let by = source.by(Actor::User(found.user));
-            audit::record(&tx, now, &by, Event::new("user.logged_in", found.user)).await?;
-            tx.commit().await?;
-            Ok(Login::Done(session))
+            Ok(Login::Done(begin(db, now, source, attempt.lifetime, found.user).await?))
         }
         found => {
             let by: By = source.by(Actor::Anonymous);
@@ -74,4 +73,40 @@ pub async fn log_in(
             Ok(Login::Refused)
         }
     }
+}
+
+/// Begins the session of somebody whose identity is established.
+pub(super) async fn begin(
+    db: &Db,
+    now: Timestamp,
+    source: Source,
+    lifetime: Duration,
+    user: UserId,
+) -> Result<SessionToken, DbErr> {
+    let tx = db.begin().await?;
+    let session = begin_session(&tx, now, lifetime, user).await?;
+    let by = source.by(Actor::User(user));
+    audit::record(&tx, now, &by, Event::new("user.logged_in", user)).await?;
+    tx.commit().await?;
+    Ok(session)
+}
+
+async fn record_throttling(
+    db: &Db,
+    now: Timestamp,
+    source: Source,
+    email: &str,
+    limit: Limited,
+) -> Result<(), DbErr> {
+    let account = match limit {
+        Limited::Account => store::find_credentials(db.reader(), email).await?,
+        Limited::Address => None,
+    };
+    let event = Event {
+        action: "user.login_throttled",
+        target: account.map(|account| account.user.to_string()),
+        organization: None,
+        detail: Some(serde_json::json!({ "limit": limit })),
+    };
+    audit::record(db.writer(), now, &source.by(Actor::Anonymous), event).await
 }

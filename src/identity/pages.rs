@@ -114,11 +114,12 @@ pub async fn post_login(
     let (email, password) = (form.only("email")?, form.only("password")?);
     let lifetime = Duration::from_secs(app.config.login.session_seconds);
     let attempt = LoginAttempt { email, password: password.into(), address, lifetime };
-    match log_in(&app.db, &app.passwords, &app.limits, app.clock.now(), source, attempt).await? {
+    let (now, from) = (app.clock.now(), source.clone());
+    match log_in(&app.db, &app.passwords, &app.limits, now, from, attempt).await? {
         Login::Done(session) => {
             // A session that this browser had before, perhaps planted there, ends with the login.
             if let Some(before) = session_token(&app, &cookies) {
-                end_session(&app.db, &before).await?;
+                end_session(&app.db, now, source, &before).await?;
             }
             let cookie = session_cookie(&app, session.expose().to_owned(), lifetime);
             Ok((cookies.add(cookie), Redirect::to(&next)).into_response())
@@ -135,9 +136,13 @@ pub async fn post_login(
 }
 
 /// `POST /logout`
-pub async fn logout(State(app): State<App>, cookies: CookieJar) -> Result<Response, PageError> {
+pub async fn logout(
+    State(app): State<App>,
+    Source(source): Source,
+    cookies: CookieJar,
+) -> Result<Response, PageError> {
     if let Some(token) = session_token(&app, &cookies) {
-        end_session(&app.db, &token).await?;
+        end_session(&app.db, app.clock.now(), source, &token).await?;
     }
     let gone = session_cookie(&app, String::new(), Duration::ZERO);
     Ok((cookies.add(gone), Redirect::to(&format!("{}/login", app.config.base_path)))
@@ -221,7 +226,9 @@ pub async fn post_setup(
         SetUp { email, name, organization, password: &password.into(), link: Some(&token.into()) };
     let now = app.clock.now();
     let user =
-        match set_up(&app.db, &app.passwords, now, &source.by(Actor::Anonymous), wanted).await {
+        match set_up(&app.db, &app.passwords, now, &source.clone().by(Actor::Anonymous), wanted)
+            .await
+        {
             Ok((user, _)) => user,
             Err(SetUpRefused::Done | SetUpRefused::BadLink) => return Err(bad_link()),
 
@@ -235,7 +242,7 @@ pub async fn post_setup(
             Err(SetUpRefused::Refused(refused)) => return Err(refused.into()),
         };
     let lifetime = Duration::from_secs(app.config.login.session_seconds);
-    let session = super::session::begin_session(app.db.writer(), now, lifetime, user.id).await?;
+    let session = super::login::begin(&app.db, now, source, lifetime, user.id).await?;
     let cookie = session_cookie(&app, session.expose().to_owned(), lifetime);
     Ok((cookies.add(cookie), Redirect::to(&format!("{}/", app.config.base_path))).into_response())
 }

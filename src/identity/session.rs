@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::store;
+use crate::audit::{self, Actor, Event, Source};
 use crate::platform::db::Db;
 use crate::platform::entropy::random_token;
 
@@ -79,6 +80,17 @@ pub async fn find_session(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_session(db: &Db, token: &SessionToken) -> Result<(), DbErr> {
-    store::delete_session(db.writer(), token.digest()).await
+pub async fn end_session(
+    db: &Db,
+    now: Timestamp,
+    source: Source,
+    token: &SessionToken,
+) -> Result<(), DbErr> {
+    let tx = db.begin().await?;
+    if let Some(user) = store::delete_session(&tx, token.digest()).await? {
+        let by = source.by(Actor::User(user));
+        audit::record(&tx, now, &by, Event::new("user.logged_out", user)).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }

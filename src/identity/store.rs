@@ -257,15 +257,16 @@ pub(super) async fn find_session(
     }))
 }
 
+/// Whose session it was; none where there was none.
 pub(super) async fn delete_session(
-    connection: &impl ConnectionTrait,
+    tx: &DatabaseTransaction,
     digest: [u8; 32],
-) -> Result<(), DbErr> {
-    session::Entity::delete_many()
+) -> Result<Option<UserId>, DbErr> {
+    let rows = session::Entity::delete_many()
         .filter(session::Column::Digest.eq(digest.to_vec()))
-        .exec(connection)
+        .exec_with_returning(tx)
         .await?;
-    Ok(())
+    Ok(rows.first().map(|row| row.user_id))
 }
 
 pub(super) async fn is_set_up(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use serde::Serialize;
 
 /// Above this many remembered callers, those who have been quiet are forgotten at once rather than by the minute.
 const CROWD: usize = 100_000;
@@ -14,6 +15,32 @@ const CROWD: usize = 100_000;
 pub struct RateLimits {
     login_by_account: DefaultKeyedRateLimiter<String>,
     login_by_address: DefaultKeyedRateLimiter<IpAddr>,
+    /// Whose throttling was told of.
+    news: DefaultKeyedRateLimiter<Told>,
+}
+
+/// What an attempt to log in was too many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limited {
+    Account,
+    Address,
+}
+
+/// An attempt that is one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttled {
+    pub limit: Limited,
+    pub wait: Duration,
+    /// Whether it is worth a line in the audit trail: once an hour for what is throttled. Ten attempts at least have
+    /// left theirs before it comes to this, so that no flood, from however many addresses, writes more than those.
+    pub is_news: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Told {
+    Account(String),
+    Address(IpAddr),
 }
 
 impl Default for RateLimits {
@@ -23,6 +50,7 @@ impl Default for RateLimits {
             login_by_account: RateLimiter::keyed(quota(Duration::from_secs(6), 10)),
             // Offices share an address.
             login_by_address: RateLimiter::keyed(quota(Duration::from_secs(1), 50)),
+            news: RateLimiter::keyed(quota(Duration::from_secs(60 * 60), 1)),
         }
     }
 }
@@ -39,17 +67,25 @@ impl RateLimits {
     ///
     /// # Errors
     /// How long to wait, when there were too many.
-    pub fn login(&self, email: &str, address: Option<IpAddr>) -> Result<(), Duration> {
-        if let Some(address) = address {
-            check(&self.login_by_address, &network(address))?;
+    pub fn login(&self, email: &str, address: Option<IpAddr>) -> Result<(), Throttled> {
+        if let Some(network) = address.map(network) {
+            check(&self.login_by_address, &network)
+                .map_err(|wait| self.throttled(Limited::Address, wait, Told::Address(network)))?;
         }
-        check(&self.login_by_account, &email.to_owned())
+        let account = email.to_owned();
+        check(&self.login_by_account, &account)
+            .map_err(|wait| self.throttled(Limited::Account, wait, Told::Account(account)))
+    }
+
+    fn throttled(&self, limit: Limited, wait: Duration, whom: Told) -> Throttled {
+        Throttled { limit, wait, is_news: check(&self.news, &whom).is_ok() }
     }
 
     /// Forgets who has been quiet for so long that their count is back to nothing.
     pub fn forget_the_quiet(&self) {
         self.login_by_account.retain_recent();
         self.login_by_address.retain_recent();
+        self.news.retain_recent();
     }
 }
 
@@ -94,5 +130,13 @@ mod tests {
             assert!(limits.login(&format!("{attempt}@example.com"), Some(one)).is_ok());
         }
         assert!(limits.login("x@example.com", Some(neighbour)).is_err());
+    }
+
+    #[test]
+    fn a_flood_is_told_of_once() {
+        let limits = RateLimits::default();
+        let attempt = |last| limits.login("a@example.com", Some(IpAddr::from([192, 0, 2, last])));
+        let told = (0..100).filter_map(|last| attempt(last).err()).filter(|it| it.is_news).count();
+        assert_eq!(told, 1);
     }
 }

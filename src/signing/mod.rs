@@ -5,6 +5,7 @@
 //! the master key, with the kid as context.
 
 mod algorithm;
+pub mod api;
 mod generate;
 mod keyring;
 mod rotate;
@@ -13,9 +14,9 @@ mod store;
 
 pub use algorithm::Algorithm;
 pub use keyring::{Jwks, State};
-pub use rotate::{ensure_active, retire_expired, rotate};
+pub use rotate::{Rotated, ensure_active, retire_expired, rotate, rotate_or_begin};
 pub use signer::Signer;
-pub use store::{SigningKeySummary, list};
+pub use store::{SigningKeySummary, find, list, list_page};
 
 /// The label of the key that seals private keys.
 pub const SEALING_LABEL: &str = "signing-keys";

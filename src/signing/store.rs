@@ -3,7 +3,8 @@ use entity::{SigningKeyId, Timestamp, signing_key};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Set,
 };
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -32,18 +33,44 @@ pub struct SigningKeySummary {
 pub async fn list(connection: &impl ConnectionTrait) -> Result<Vec<SigningKeySummary>, DbErr> {
     let rows =
         signing_key::Entity::find().order_by_desc(signing_key::Column::Id).all(connection).await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| SigningKeySummary {
-            id: row.id,
-            kid: row.kid,
-            algorithm: row.algorithm,
-            state: row.state,
-            created_at: row.created_at,
-            activated_at: row.activated_at,
-            retires_at: row.retires_at,
-        })
-        .collect())
+    Ok(rows.into_iter().map(summary).collect())
+}
+
+fn summary(row: signing_key::Model) -> SigningKeySummary {
+    SigningKeySummary {
+        id: row.id,
+        kid: row.kid,
+        algorithm: row.algorithm,
+        state: row.state,
+        created_at: row.created_at,
+        activated_at: row.activated_at,
+        retires_at: row.retires_at,
+    }
+}
+
+/// Some of the keys, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_page(
+    connection: &impl ConnectionTrait,
+    before: Option<SigningKeyId>,
+    limit: u64,
+) -> Result<Vec<SigningKeySummary>, DbErr> {
+    let mut query = signing_key::Entity::find().order_by_desc(signing_key::Column::Id).limit(limit);
+    if let Some(before) = before {
+        query = query.filter(signing_key::Column::Id.lt(before));
+    }
+    Ok(query.all(connection).await?.into_iter().map(summary).collect())
+}
+
+/// # Errors
+/// When the database fails.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    id: SigningKeyId,
+) -> Result<Option<SigningKeySummary>, DbErr> {
+    Ok(signing_key::Entity::find_by_id(id).one(connection).await?.map(summary))
 }
 
 /// Upcoming, active and retiring keys; of the active ones the private half too.
@@ -74,6 +101,13 @@ fn open(row: signing_key::Model, sealing_key: &SealingKey) -> anyhow::Result<Ope
         _ => None,
     };
     Ok(OpenedKey { kid: row.kid, algorithm, public, pkcs8 })
+}
+
+pub(super) async fn count_published(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
+    signing_key::Entity::find()
+        .filter(signing_key::Column::State.ne(State::Retired.as_str()))
+        .count(connection)
+        .await
 }
 
 pub(super) async fn find_current(

@@ -236,7 +236,6 @@ async fn keys_are_listed_page_by_page_newest_first(
     assert_eq!((ids(&exactly).len(), &exactly.json["next_cursor"]), (8, &Value::Null));
     let distinct: HashSet<String> = ids(&exactly).into_iter().collect();
     assert_eq!(distinct.len(), 8);
-    assert_eq!(page("limit=1&cursor=").await.status, StatusCode::OK, "empty counts as left out");
 
     for (query, field) in [
         ("limit=0", "limit"),
@@ -245,6 +244,8 @@ async fn keys_are_listed_page_by_page_newest_first(
         ("limit=-1", "limit"),
         ("limit=1.5", "limit"),
         ("limit=99999999999999999999", "limit"),
+        ("limit=", "limit"),
+        ("limit=1&cursor=", "cursor"),
         ("cursor=abc", "cursor"),
         ("cursor=app_01h455vb4pex5vsknk084sn02q", "cursor"),
     ] {

@@ -814,6 +814,7 @@ async fn each_id_and_page_of_the_management_api_is_checked(
         answer.status.as_u16()
     };
     for query in [
+        "limit=",
         "limit=0",
         "limit=101",
         "limit=-1",
@@ -822,6 +823,7 @@ async fn each_id_and_page_of_the_management_api_is_checked(
         "limit=%00",
         "limit=99999999999999999999",
         "limit=1&limit=1",
+        "cursor=",
         "cursor=nonsense",
         "cursor=%00",
         "cursor=key_",
@@ -838,7 +840,7 @@ async fn each_id_and_page_of_the_management_api_is_checked(
     for query in ["limit=%ff", "cursor=%", "a=%zz", &"a=b&".repeat(101)] {
         assert_eq!(asks(Method::GET, &format!("/v1/api-keys?{query}")).await, 400, "{query}");
     }
-    for query in ["", "limit=", "cursor=", &format!("cursor={}", admin.id)] {
+    for query in ["", &format!("cursor={}", admin.id)] {
         assert_eq!(asks(Method::GET, &format!("/v1/api-keys?{query}")).await, 200, "{query}");
     }
     for id in [

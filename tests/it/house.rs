@@ -175,6 +175,21 @@ fn only_stores_speak_sql() {
 }
 
 #[test]
+fn nothing_changes_an_audit_event() {
+    let named: Vec<String> = sources()
+        .iter()
+        .filter(|it| it.names_after("entity").iter().any(|name| name == "audit_event"))
+        .map(|it| it.path.display().to_string())
+        .collect();
+    assert_eq!(named, ["audit/store.rs"], "only one file speaks of the table");
+    let path = Path::new(ROOT).join("src/audit/store.rs");
+    let store = Source::new(&path);
+    for word in ["update", "update_many", "col_expr", "save", "on_conflict", "execute_raw"] {
+        assert!(!store.says(word), "{} says {word}", path.display());
+    }
+}
+
+#[test]
 fn arrows_point_down() {
     let rooms = rooms();
     let place = |room: &str| rooms.iter().position(|it| it == room);

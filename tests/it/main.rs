@@ -10,6 +10,7 @@
 mod harness;
 
 mod api_keys;
+mod audit;
 mod authorize;
 mod bad_input;
 mod browser;
@@ -29,6 +30,7 @@ mod main_job;
 mod management;
 mod members;
 mod oauth2_client;
+mod openapi;
 mod organizations;
 mod projects;
 mod query_plans;
@@ -38,6 +40,7 @@ mod revoke;
 mod roles;
 mod routes;
 mod signing_keys;
+mod signing_keys_api;
 mod starts;
 mod token;
 mod users;

@@ -10,7 +10,7 @@ use crate::harness::{Answer, Database, World};
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
+pub enum Wants {
     /// Nothing.
     Nothing,
     /// A client's credentials; a page of ours or a bearer token is none.
@@ -32,10 +32,14 @@ use Wants::{
 };
 
 /// The golden list. A route that is not here fails a test below.
-const ROUTES: &[(&str, &str, Wants)] = &[
+pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/", Session),
     ("GET", "/.well-known/oauth-authorization-server", Nothing),
     ("GET", "/assets/portcullis.css", Nothing),
+    ("GET", "/docs", Nothing),
+    ("GET", "/docs/reader.js", Nothing),
+    ("GET", "/docs/swagger-ui-bundle.js", Nothing),
+    ("GET", "/docs/swagger-ui.css", Nothing),
     ("GET", "/healthz", Nothing),
     ("GET", "/login", Nothing),
     ("POST", "/login", Nothing),
@@ -78,6 +82,7 @@ const ROUTES: &[(&str, &str, Wants)] = &[
     ("POST", "/v1/clients/{id}/enable", Scope("write:clients")),
     ("POST", "/v1/clients/{id}/secrets", Scope("write:clients")),
     ("DELETE", "/v1/clients/{id}/secrets/{secret}", Scope("write:clients")),
+    ("GET", "/v1/audit-events", Scope("read:audit-events")),
     ("GET", "/v1/projects", Scope("read:projects")),
     ("POST", "/v1/projects", Scope("write:projects")),
     ("DELETE", "/v1/projects/{id}", Scope("write:projects")),
@@ -100,6 +105,9 @@ const ROUTES: &[(&str, &str, Wants)] = &[
     ("PATCH", "/v1/resource-servers/{id}", Scope("write:resource-servers")),
     ("POST", "/v1/resource-servers/{id}/credential", Scope("write:resource-servers")),
     ("GET", "/v1/scopes", Scope("read:resource-servers")),
+    ("GET", "/v1/signing-keys", Scope("read:signing-keys")),
+    ("GET", "/v1/signing-keys/{id}", Scope("read:signing-keys")),
+    ("POST", "/v1/signing-keys/rotate", Scope("write:signing-keys")),
 ];
 
 /// The routes of the management API, as its document lists them, and those of `src/server.rs`, as its lines spell them.

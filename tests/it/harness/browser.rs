@@ -48,7 +48,10 @@ impl Browser {
                 format!("--user-data-dir={}", profile.path().display()),
             ],
         });
-        let capabilities = [("goog:chromeOptions".to_owned(), options)];
+        let capabilities = [
+            ("goog:chromeOptions".to_owned(), options),
+            ("goog:loggingPrefs".to_owned(), json!({ "browser": "ALL" })),
+        ];
         let client = ClientBuilder::rustls()
             .unwrap()
             .capabilities(Capabilities::from_iter(capabilities))
@@ -102,6 +105,18 @@ impl Browser {
         self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
     }
 
+    /// Waits until the page has such an element.
+    pub async fn waits_for(&self, selector: &str) {
+        let waiting = self.client.wait().at_most(PATIENCE);
+        waiting.for_element(Locator::Css(selector)).await.unwrap();
+    }
+
+    /// What the browser had to say so far: refusals by a policy, failures to load, errors of scripts.
+    pub async fn complaints(&self) -> Vec<String> {
+        let log = self.client.issue_cmd(ReadLog).await.unwrap();
+        log.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
+    }
+
     /// Takes pictures of the page, wide and narrow, in light and in dark, into `target/screenshots`. Nothing may stick
     /// out of it at either width.
     pub async fn photographs(&self, name: &str) {
@@ -150,6 +165,20 @@ impl WebDriverCompatibleCommand for DevTools {
     fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
         let body = json!({ "cmd": self.command, "params": self.parameters });
         (Method::POST, Some(body.to_string()))
+    }
+}
+
+/// Reads, and so empties, the browser's own log.
+#[derive(Debug)]
+struct ReadLog;
+
+impl WebDriverCompatibleCommand for ReadLog {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "type": "browser" }).to_string()))
     }
 }
 

@@ -1,0 +1,224 @@
+//! `/v1/audit-events`: who did what, in pages to look at or as lines to keep.
+
+use std::io;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use entity::{AuditEventId, OrganizationId, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::sync::mpsc;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Export, Of, Order, Recorded, Which, store};
+use crate::access::{Caller, ReadAuditEvents};
+use crate::app::App;
+use crate::http::{Limit, PageOf, Problem, Query};
+use crate::platform::Refused;
+use crate::tenancy;
+
+/// The media types of JSON lines; the one has no registration, the other no friends.
+const LINES: [&str; 2] = ["application/jsonl", "application/x-ndjson"];
+/// Batches that may wait for a slow reader before the task behind the export waits too.
+const BUFFER: usize = 2;
+
+/// An event as the API shows it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
+pub struct Representation {
+    pub id: AuditEventId,
+    pub at: Timestamp,
+    /// The id of who acted, or `operator` for the command line, or `anonymous`.
+    pub actor: String,
+    /// Such as `api_key.created`.
+    pub action: String,
+    /// The id of what it was done to.
+    #[schema(required)]
+    pub target: Option<String>,
+    /// Null where it concerns the installation.
+    #[schema(required)]
+    pub organization: Option<OrganizationId>,
+    /// The IP address that the request came from.
+    #[schema(required)]
+    pub address: Option<String>,
+    #[schema(required)]
+    pub user_agent: Option<String>,
+    /// The `X-Request-Id` of the answer.
+    #[schema(required)]
+    pub request_id: Option<String>,
+    /// Further facts, of which each action has its own.
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+impl From<Recorded> for Representation {
+    fn from(event: Recorded) -> Self {
+        Self {
+            id: event.id,
+            at: event.at,
+            actor: event.actor,
+            action: event.action,
+            target: event.target,
+            organization: event.organization,
+            address: event.source.address,
+            user_agent: event.source.user_agent,
+            request_id: event.source.request_id,
+            detail: event.detail,
+        }
+    }
+}
+
+/// An actor, an action or a target, whole.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, pattern = "^[a-z0-9._]{1,100}$")]
+pub struct Word(String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_fine =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte);
+        match (1..=100).contains(&text.len()) && text.bytes().all(is_fine) {
+            true => Ok(Self(text)),
+            false => Err(serde::de::Error::custom("is nothing that an event has")),
+        }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Of pages alone; JSON lines have no end but the last event.
+    #[param(inline)]
+    limit: Option<Limit>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<AuditEventId>,
+    /// The id of who acted, or `operator`, or `anonymous`.
+    #[param(inline)]
+    actor: Option<Word>,
+    /// Such as `api_key.created`.
+    #[param(inline)]
+    action: Option<Word>,
+    /// The id of what it was done to.
+    #[param(inline)]
+    target: Option<Word>,
+    /// Events of this time and later.
+    #[param(inline)]
+    from: Option<Timestamp>,
+    /// Events before this time.
+    #[param(inline)]
+    to: Option<Timestamp>,
+}
+
+/// List audit events
+///
+/// Of your organization; for the one that runs the installation, those that belong to no organization too. Newest
+/// first, in pages; as `application/jsonl` or `application/x-ndjson` all that match, oldest first, one to a line.
+#[utoipa::path(
+    get, path = "/v1/audit-events", tag = "Audit", params(ListQuery),
+    responses((status = 200, description = "A page of events, or all of them as JSON lines", content(
+        (PageOf<Representation> = "application/json"),
+        (String = "application/jsonl"),
+        (String = "application/x-ndjson"),
+    ))),
+    security(("bearer" = ["read:audit-events"]), ("session" = []))
+)]
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller<ReadAuditEvents>,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Problem> {
+    let runs_it = tenancy::find_operator(app.db.reader()).await? == Some(caller.organization);
+    let which = Which {
+        of: match runs_it {
+            true => Of::Operator(caller.organization),
+            false => Of::Organization(caller.organization),
+        },
+        actor: query.actor.map(|word| word.0),
+        action: query.action.map(|word| word.0),
+        target: query.target.map(|word| word.0),
+        from: query.from,
+        to: query.to,
+    };
+    if let Some(kind) = wanted_lines(&headers) {
+        return match (query.limit, query.cursor) {
+            (None, None) => Ok(lines(app, which, kind)),
+            (Some(_), _) => Err(Refused::field("limit", "is for pages").into()),
+            (None, Some(_)) => Err(Refused::field("cursor", "is for pages").into()),
+        };
+    }
+    let limit = query.limit.unwrap_or_default();
+    let order = Order::NewestFirst { before: query.cursor };
+    let events = store::list(app.db.reader(), &which, order, limit.rows()).await?;
+    let page: PageOf<Representation> = PageOf::new(events, limit, |event| event.id, Into::into);
+    Ok(axum::Json(page).into_response())
+}
+
+/// The kind of JSON lines that is asked for, where it stands before JSON as such.
+fn wanted_lines(headers: &HeaderMap) -> Option<&'static str> {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let kinds = accepted.flat_map(|value| value.split(','));
+    for kind in kinds.filter_map(|kind| kind.split(';').next()).map(str::trim) {
+        if let Some(lines) = LINES.into_iter().find(|lines| lines.eq_ignore_ascii_case(kind)) {
+            return Some(lines);
+        }
+        if ["application/json", "application/*", "*/*"].contains(&kind) {
+            return None;
+        }
+    }
+    None
+}
+
+/// All events as lines, read while they are sent. It has no time limit, for it may take long; an answer that breaks
+/// off, because the server stops or the database fails, is no whole one to the reader either.
+fn lines(app: App, which: Which, kind: &'static str) -> Response {
+    let (batches, receiver) = mpsc::channel(BUFFER);
+    let mut export = Export::new(app.clock.now(), which);
+    tokio::spawn(async move {
+        let stopping = app.stopping.clone();
+        let ended = tokio::select! {
+            result = send_all(&app, &mut export, &batches) => result,
+            () = batches.closed() => return,
+            () = stopping.cancelled() => Err(io::Error::other("the server stops")),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "an export of audit events broke off");
+            // An error says that the reader has gone.
+            let _ = batches.send(Err(error)).await;
+        }
+    });
+    let stream = futures::stream::unfold(receiver, async |mut receiver| {
+        Some((receiver.recv().await?, receiver))
+    });
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    (headers, Body::from_stream(stream)).into_response()
+}
+
+async fn send_all(
+    app: &App,
+    export: &mut Export,
+    batches: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
+    while let Some(events) = export.next(&app.db).await.map_err(io::Error::other)? {
+        if batches.send(Ok(as_lines(events)?.into())).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// One event to a line.
+///
+/// # Errors
+/// When one can't be written as JSON.
+pub fn as_lines(events: Vec<Recorded>) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for event in events {
+        serde_json::to_writer(&mut lines, &Representation::from(event))?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
