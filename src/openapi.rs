@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use crate::api_keys;
 use crate::app::App;
 use crate::http::ProblemDocument;
+use crate::invitations;
 use crate::organizations::api::projects;
 
 const PROBLEM: &str = "Problem";
@@ -43,6 +44,8 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::api::list, api_keys::api::create))
         .routes(routes!(api_keys::api::read, api_keys::api::revoke))
         .routes(routes!(api_keys::api::hand_over))
+        .routes(routes!(invitations::api::list, invitations::api::create))
+        .routes(routes!(invitations::api::read, invitations::api::revoke))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::read, projects::edit, projects::delete))
 }

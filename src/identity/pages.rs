@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
+use entity::UserId;
 use url::{Url, form_urlencoded};
 
 use super::{Login, LoginAttempt, Session, SetUp, SetUpRefused, end_session, find_session, log_in};
@@ -45,6 +46,27 @@ fn session_cookie(app: &App, value: String, lifetime: Duration) -> Cookie<'stati
         .same_site(SameSite::Lax)
         .max_age(lifetime.try_into().unwrap_or_default())
         .build()
+}
+
+/// Logs the browser in as somebody who has just proved who they are, other than by a password.
+///
+/// # Errors
+/// When the database fails.
+pub async fn logs_in(app: &App, cookies: CookieJar, user: UserId) -> Result<CookieJar, PageError> {
+    let (now, lifetime) = (app.clock.now(), Duration::from_secs(app.config.login.session_seconds));
+    let session = super::session::begin_session(app.db.writer(), now, lifetime, user).await?;
+    Ok(cookies.add(session_cookie(app, session.expose().to_owned(), lifetime)))
+}
+
+/// Logs the browser out, if somebody was logged in.
+///
+/// # Errors
+/// When the database fails.
+pub async fn logs_out(app: &App, cookies: CookieJar) -> Result<CookieJar, PageError> {
+    if let Some(token) = session_token(app, &cookies) {
+        end_session(&app.db, &token).await?;
+    }
+    Ok(cookies.add(session_cookie(app, String::new(), Duration::ZERO)))
 }
 
 /// A path of ours to go on to; anything else, and above all another site, becomes the front page.
@@ -136,12 +158,8 @@ pub async fn post_login(
 
 /// `POST /logout`
 pub async fn logout(State(app): State<App>, cookies: CookieJar) -> Result<Response, PageError> {
-    if let Some(token) = session_token(&app, &cookies) {
-        end_session(&app.db, &token).await?;
-    }
-    let gone = session_cookie(&app, String::new(), Duration::ZERO);
-    Ok((cookies.add(gone), Redirect::to(&format!("{}/login", app.config.base_path)))
-        .into_response())
+    let cookies = logs_out(&app, cookies).await?;
+    Ok((cookies, Redirect::to(&format!("{}/login", app.config.base_path))).into_response())
 }
 
 #[derive(Template)]
@@ -234,8 +252,6 @@ pub async fn post_setup(
             }
             Err(SetUpRefused::Refused(refused)) => return Err(refused.into()),
         };
-    let lifetime = Duration::from_secs(app.config.login.session_seconds);
-    let session = super::session::begin_session(app.db.writer(), now, lifetime, user.id).await?;
-    let cookie = session_cookie(&app, session.expose().to_owned(), lifetime);
-    Ok((cookies.add(cookie), Redirect::to(&format!("{}/", app.config.base_path))).into_response())
+    let cookies = logs_in(&app, cookies, user.id).await?;
+    Ok((cookies, Redirect::to(&format!("{}/", app.config.base_path))).into_response())
 }
