@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::api_keys;
 use crate::app::App;
+use crate::grants::api::{connected_apps, grants, me};
 use crate::http::ProblemDocument;
 use crate::invitations;
 use crate::organizations::api::projects;
@@ -44,6 +45,11 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::api::list, api_keys::api::create))
         .routes(routes!(api_keys::api::read, api_keys::api::revoke))
         .routes(routes!(api_keys::api::hand_over))
+        .routes(routes!(grants::list))
+        .routes(routes!(grants::read, grants::end))
+        .routes(routes!(me::read))
+        .routes(routes!(connected_apps::list))
+        .routes(routes!(connected_apps::end))
         .routes(routes!(invitations::api::list, invitations::api::create))
         .routes(routes!(invitations::api::read, invitations::api::revoke))
         .routes(routes!(projects::list, projects::create))
