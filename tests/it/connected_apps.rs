@@ -113,7 +113,7 @@ async fn an_app_that_is_ended_is_out_everywhere_and_the_others_stay(
     named.sort_by_key(|it| it["id"].to_string());
     let expected = json!({
         "client": app.id, "name": "Dashboard", "organizations": named,
-        "scopes": ["read:tenants", "read:users", "write:tenants"],
+        "scopes": ["read:users", "write:tenants"],
         "first_allowed_at": item["first_allowed_at"], "last_used_at": item["last_used_at"],
     });
     assert_eq!(*item, expected);
@@ -231,7 +231,7 @@ async fn the_page_shows_and_ends_them(
     let empty = ada.gets("/connected-apps").await;
     assert!(empty.text.contains("No application has access"), "{}", empty.text);
 
-    let given = tokens(ada, &app, "read:tenants/acme write:users").await;
+    let given = tokens(ada, &app, "read:tenants/acme read:users").await;
     let page = ada.gets("/connected-apps").await;
     for words in [
         "board&#60;/b&#62;",
@@ -273,7 +273,7 @@ async fn the_page_shows_and_ends_them(
 async fn a_browser_ends_an_app() {
     let Some(world) = World::on(Database::Sqlite).await else { return };
     let app = world.confidential_app().await;
-    let code = world.owner.approves(&app, "read:tenants write:users").await;
+    let code = world.owner.approves(&app, "read:tenants read:users").await;
     let given = app.redeems(&code).await;
     Browser::does(async |browser| {
         browser.goes_to(&world.server.url("/connected-apps")).await;

@@ -31,7 +31,7 @@ async fn a_grant_is_seen_and_ended(
     let Some(world) = World::on(database).await else { return };
     let admin = Script::of_owner(&world, &["admin"]).await;
     let app = world.confidential_app().await;
-    let code = world.owner.approves(&app, "read:tenants write:users write:tenants").await;
+    let code = world.owner.approves(&app, "read:tenants read:users write:tenants").await;
     let tokens = app.redeems(&code).await;
     let id = grant_of(&tokens);
     let path = format!("{GRANTS}/{id}");
@@ -40,7 +40,7 @@ async fn a_grant_is_seen_and_ended(
     let mut expected = json!({
         "id": id, "client": app.id, "user": world.owner.id(&world.server).await.to_string(),
         "organization": world.organization.to_string(), "project": null,
-        "resource_server": world.api.id.to_string(), "scopes": ["write:tenants"],
+        "resource_server": world.api.id.to_string(), "scopes": ["read:users", "write:tenants"],
         "status": "active", "created_at": read.member("created_at"), "ended_at": null,
         "last_refreshed_at": null,
     });

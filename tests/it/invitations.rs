@@ -153,6 +153,7 @@ async fn the_link_is_told_once(#[values(Database::Sqlite, Database::Postgres)] d
     }
     assert_eq!(row.digest, portcullis_verifier::key::digest(token_of(link)));
 
+    world.server.passes(Duration::from_millis(1));
     assert_eq!(admin.deletes(&path).await.status, StatusCode::NO_CONTENT);
     assert_eq!(admin.deletes(&path).await.status, StatusCode::NO_CONTENT, "once more");
     let read = admin.gets(&path).await;
@@ -220,12 +221,12 @@ async fn a_newcomer_makes_an_account_and_is_a_member(
     let revoked = admin.deletes(&format!("{INVITATIONS}/{}", made.member("id"))).await;
     assert_eq!(revoked.status, StatusCode::CONFLICT, "{revoked:?}");
     let id = grace.id(&world.server).await.to_string();
-    let actions: Vec<(String, String)> = trail(&world, &id).await;
-    assert_eq!(
-        actions,
-        [("user.created".into(), "anonymous".into()), ("member.added".into(), id.clone())]
-    );
-    assert_eq!(trail(&world, made.member("id")).await[1], ("invitation.accepted".to_owned(), id));
+    let told = trail(&world, &id).await;
+    for event in [("user.created", "anonymous"), ("member.added", &id)] {
+        assert!(told.contains(&(event.0.to_owned(), event.1.to_owned())), "{event:?}: {told:?}");
+    }
+    let told = trail(&world, made.member("id")).await;
+    assert!(told.contains(&("invitation.accepted".to_owned(), id)), "{told:?}");
     person(&world, "grace@example.com").logs_in().await;
 }
 
@@ -514,6 +515,7 @@ async fn the_list_is_filtered_and_in_pages(
     world.server.passes(WEEK);
     let revoked = invites("ab1@example.com").await;
     admin.deletes(&format!("{INVITATIONS}/{revoked}")).await;
+    world.server.passes(Duration::from_millis(1));
     let made = admin.invites("a%2@example.com", "viewer").await;
     let accepted = made.member("id").to_owned();
     let link = path_of(&world.server, &made);
