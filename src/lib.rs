@@ -13,6 +13,7 @@ pub mod tenancy;
 pub mod signing;
 pub mod resource_servers;
 pub mod identity;
+pub mod invitations;
 pub mod clients;
 pub mod grants;
 pub mod tokens;

@@ -18,7 +18,9 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::clients;
+use crate::grants::api::{connected_apps, grants, me};
 use crate::http::{PageError, Problem, ProblemDocument};
+use crate::invitations;
 use crate::organizations::api::{members, organizations, projects, roles, users};
 use crate::resource_servers::api::{resource_servers, scopes};
 use crate::{api_keys, audit, signing};
@@ -63,6 +65,13 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(signing::api::list))
         .routes(routes!(signing::api::read))
         .routes(routes!(signing::api::rotate))
+        .routes(routes!(grants::list))
+        .routes(routes!(grants::read, grants::end))
+        .routes(routes!(me::read))
+        .routes(routes!(connected_apps::list))
+        .routes(routes!(connected_apps::end))
+        .routes(routes!(invitations::api::list, invitations::api::create))
+        .routes(routes!(invitations::api::read, invitations::api::revoke))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::read, projects::edit, projects::delete))
         .routes(routes!(roles::list, roles::create))

@@ -24,7 +24,7 @@ use tower_http::trace::TraceLayer;
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
 use crate::revocation::CatchUpRequests;
-use crate::{clients, health, identity, janitor, oauth, openapi, revocation};
+use crate::{clients, grants, health, identity, invitations, janitor, oauth, openapi, revocation};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,6 +126,12 @@ pub fn router(app: App) -> Router {
         .route("/login", get(identity::pages::login).post(identity::pages::post_login))
         .route("/logout", post(identity::pages::logout))
         .route("/setup", get(identity::pages::setup).post(identity::pages::post_setup))
+        .route(
+            "/invitation",
+            get(invitations::pages::invitation).post(invitations::pages::post_invitation),
+        )
+        .route("/connected-apps", get(grants::pages::connected))
+        .route("/connected-apps/end", post(grants::pages::end))
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
         .layer(CsrfLayer::new().with_rejection_response(from_elsewhere));

@@ -7,6 +7,7 @@ mod audit;
 mod clients;
 mod config;
 mod context;
+mod invitations;
 mod migrate;
 mod output;
 mod quickstart;
@@ -81,6 +82,12 @@ enum Command {
     /// People
     #[command(subcommand, after_help = "Example:\n  portcullis users list")]
     Users(users::Users),
+    /// One-time links by which people join
+    #[command(
+        subcommand,
+        after_help = "Example:\n  portcullis invitations create --email bob@example.com --role admin"
+    )]
+    Invitations(invitations::Invitations),
     /// APIs that accept our credentials
     #[command(subcommand, after_help = "Example:\n  portcullis resource-servers list")]
     ResourceServers(resource_servers::ResourceServers),
@@ -193,6 +200,7 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => command.run(&context),
         Command::Token(command) => command.run(&context).await,
         Command::Users(command) => command.run(&context).await,
+        Command::Invitations(command) => command.run(&context).await,
         Command::ResourceServers(command) => command.run(&context).await,
         Command::Clients(command) => command.run(&context).await,
         Command::ApiKeys(command) => command.run(&context).await,

@@ -1,21 +1,29 @@
 //! Grants: what was allowed. Every token descends from one.
 //!
 //! Owns: authorization codes (a grant to be), remembered consent, the state of the refresh token (in the grant's
-//! row), and the end of a grant. Does not own: the making of tokens (tokens).
+//! row), the end of a grant, and what a person sees of it all: their connected apps. Does not own: the making of
+//! tokens (tokens).
 
+pub mod api;
 mod code;
+mod connected;
+mod disconnect;
 mod end;
+pub mod pages;
 mod store;
 
 use entity::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
+use serde::{Deserialize, Serialize};
 
 pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
+pub use connected::{ConnectedApp, connected_apps};
+pub use disconnect::disconnect;
 pub use end::end;
 pub use store::{
-    Advance, Consent, EndedGrant, advance, clear_retry_answers, delete_expired_codes,
+    Advance, Consent, EndedGrant, ListGrants, advance, clear_retry_answers, delete_expired_codes,
     end_of_organization, end_of_project, end_of_resource_server, end_of_user, find,
-    forget_consents, insert, list_consents, remember_consent,
+    forget_consents, insert, list, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.
@@ -33,6 +41,28 @@ pub struct Grant {
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     pub refresh: Option<Refresh>,
+}
+
+/// Whether a grant still allows anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = GrantStatus)]
+pub enum Status {
+    Active,
+    Ended,
+}
+
+impl Grant {
+    #[must_use]
+    pub fn status(&self) -> Status {
+        if self.ended_at.is_some() { Status::Ended } else { Status::Active }
+    }
+
+    /// When its refresh token was last traded for another.
+    #[must_use]
+    pub fn last_refreshed_at(&self) -> Option<Timestamp> {
+        self.refresh.as_ref().filter(|it| it.generation > 1).map(|it| it.rotated_at)
+    }
 }
 
 /// The state of a grant's refresh token.

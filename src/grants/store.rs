@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use entity::{
@@ -8,10 +9,11 @@ use portcullis_verifier::ScopeSet;
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
-    DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, Set,
+    DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Set,
 };
 
-use super::{Code, Grant, Refresh};
+use super::{Code, Grant, Refresh, Status};
 
 pub(super) async fn insert_code(
     tx: &DatabaseTransaction,
@@ -151,6 +153,135 @@ fn grant(row: grant::Model) -> Result<Grant, DbErr> {
         ended_at: row.ended_at,
         refresh,
     })
+}
+
+/// Which grants to list.
+#[derive(Debug, Clone, Copy)]
+pub struct ListGrants {
+    pub organization: OrganizationId,
+    pub user: Option<UserId>,
+    pub client: Option<ClientId>,
+    pub project: Option<ProjectId>,
+    pub status: Option<Status>,
+    pub before: Option<GrantId>,
+    pub limit: u64,
+}
+
+/// The organization's grants, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    which: ListGrants,
+) -> Result<Vec<Grant>, DbErr> {
+    let mut query = grant::Entity::find()
+        .filter(grant::Column::OrganizationId.eq(which.organization))
+        .order_by_desc(grant::Column::Id)
+        .limit(which.limit);
+    if let Some(user) = which.user {
+        query = query.filter(grant::Column::UserId.eq(user));
+    }
+    if let Some(client) = which.client {
+        query = query.filter(grant::Column::ClientId.eq(client));
+    }
+    if let Some(project) = which.project {
+        query = query.filter(grant::Column::ProjectId.eq(project));
+    }
+    query = match which.status {
+        Some(Status::Active) => query.filter(grant::Column::EndedAt.is_null()),
+        Some(Status::Ended) => query.filter(grant::Column::EndedAt.is_not_null()),
+        None => query,
+    };
+    if let Some(before) = which.before {
+        query = query.filter(grant::Column::Id.lt(before));
+    }
+    query.all(connection).await?.into_iter().map(grant).collect()
+}
+
+/// What the living grants of one person come to that allow the same: a login makes another grant each time.
+#[derive(Debug)]
+pub(super) struct Allowed {
+    pub client: ClientId,
+    pub organization: OrganizationId,
+    pub resource_server: ResourceServerId,
+    pub scopes: ScopeSet,
+    pub first: Timestamp,
+    /// When tokens were last made; none where there is but a consent.
+    pub last: Option<Timestamp>,
+}
+
+#[derive(FromQueryResult)]
+struct AllowedRow {
+    client_id: ClientId,
+    organization_id: OrganizationId,
+    resource_server_id: ResourceServerId,
+    scopes: String,
+    first: Timestamp,
+    made: Option<Timestamp>,
+    rotated: Option<Timestamp>,
+}
+
+impl AllowedRow {
+    fn allowed(self) -> Result<Allowed, DbErr> {
+        let client = self.client_id;
+        Ok(Allowed {
+            scopes: self
+                .scopes
+                .parse()
+                .map_err(|_| DbErr::Type(format!("a grant of {client}: scopes is damaged")))?,
+            client,
+            organization: self.organization_id,
+            resource_server: self.resource_server_id,
+            first: self.first,
+            last: self.made.max(self.rotated),
+        })
+    }
+}
+
+/// What the person's living grants allow.
+pub(super) async fn list_allowed(
+    connection: &impl ConnectionTrait,
+    user: UserId,
+) -> Result<Vec<Allowed>, DbErr> {
+    let rows: Vec<AllowedRow> = grant::Entity::find()
+        .select_only()
+        .column(grant::Column::ClientId)
+        .column(grant::Column::OrganizationId)
+        .column(grant::Column::ResourceServerId)
+        .column(grant::Column::Scopes)
+        .column_as(grant::Column::CreatedAt.min(), "first")
+        .column_as(grant::Column::CreatedAt.max(), "made")
+        .column_as(grant::Column::RotatedAt.max(), "rotated")
+        .filter(grant::Column::UserId.eq(user))
+        .filter(grant::Column::EndedAt.is_null())
+        .group_by(grant::Column::ClientId)
+        .group_by(grant::Column::OrganizationId)
+        .group_by(grant::Column::ResourceServerId)
+        .group_by(grant::Column::Scopes)
+        .into_model()
+        .all(connection)
+        .await?;
+    rows.into_iter().map(AllowedRow::allowed).collect()
+}
+
+/// What the person has consented to and what is remembered of it.
+pub(super) async fn list_agreed(
+    connection: &impl ConnectionTrait,
+    user: UserId,
+) -> Result<Vec<Allowed>, DbErr> {
+    let rows =
+        consent::Entity::find().filter(consent::Column::UserId.eq(user)).all(connection).await?;
+    let agreed = rows.into_iter().map(|row| AllowedRow {
+        client_id: row.client_id,
+        organization_id: row.organization_id,
+        resource_server_id: row.resource_server_id,
+        scopes: row.scope,
+        first: row.granted_at,
+        made: None,
+        rotated: None,
+    });
+    agreed.map(AllowedRow::allowed).collect()
 }
 
 /// One step of a refresh token from its generation to the next.
@@ -346,6 +477,55 @@ pub(super) async fn mark_ended(
         .exec_with_returning(tx)
         .await?;
     Ok(rows.first().map(|row| row.organization_id))
+}
+
+/// Ends the person's living grants with the client, in every organization; says which they were.
+pub(super) async fn end_of_person(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    user: UserId,
+    client: ClientId,
+) -> Result<Vec<(GrantId, OrganizationId)>, DbErr> {
+    let rows = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::UserId.eq(user))
+        .filter(grant::Column::ClientId.eq(client))
+        .filter(grant::Column::EndedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.organization_id)).collect())
+}
+
+/// Spends the codes that the client could still redeem for the person; says how many.
+pub(super) async fn spend_codes(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    user: UserId,
+    client: ClientId,
+) -> Result<u64, DbErr> {
+    let updated = authorization_code::Entity::update_many()
+        .col_expr(authorization_code::Column::RedeemedAt, Expr::value(now))
+        .filter(authorization_code::Column::UserId.eq(user))
+        .filter(authorization_code::Column::ClientId.eq(client))
+        .filter(authorization_code::Column::RedeemedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected)
+}
+
+/// Forgets what the person has consented to for the client; says in which organizations that was.
+pub(super) async fn forget_consents_to(
+    tx: &DatabaseTransaction,
+    user: UserId,
+    client: ClientId,
+) -> Result<BTreeSet<OrganizationId>, DbErr> {
+    let rows = consent::Entity::delete_many()
+        .filter(consent::Column::UserId.eq(user))
+        .filter(consent::Column::ClientId.eq(client))
+        .exec_with_returning(tx)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.organization_id).collect())
 }
 
 /// What a user has consented to in one organization.

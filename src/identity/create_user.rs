@@ -21,7 +21,7 @@ pub struct NewUser<'a> {
 }
 
 /// A new user whose fields were found right and whose password is hashed.
-pub(super) struct CheckedUser {
+pub struct CheckedUser {
     email: String,
     name: String,
     password_hash: String,
@@ -29,7 +29,10 @@ pub(super) struct CheckedUser {
 
 impl CheckedUser {
     /// Checks every field, then hashes the password.
-    pub(super) async fn new(passwords: &Passwords, new: NewUser<'_>) -> Result<Self, Refused> {
+    ///
+    /// # Errors
+    /// When a field is wrong, or too many passwords are being hashed.
+    pub async fn new(passwords: &Passwords, new: NewUser<'_>) -> Result<Self, Refused> {
         let mut errors = Vec::new();
         let email = normalized_email(new.email).unwrap_or_else(|| {
             errors.push(FieldError::new("email", "must be an e-mail address"));
@@ -83,7 +86,10 @@ pub async fn create_user(
 }
 
 /// Writes a checked user within a larger change.
-pub(super) async fn insert_user(
+///
+/// # Errors
+/// When the address is taken or the database fails.
+pub async fn insert_user(
     tx: &DatabaseTransaction,
     now: Timestamp,
     by: &By,

@@ -13,7 +13,7 @@ mod store;
 use entity::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
-pub use create_user::{NewUser, create_user};
+pub use create_user::{CheckedUser, NewUser, create_user, insert_user};
 pub use email::normalized_email;
 pub use login::{Login, LoginAttempt, log_in};
 pub use session::{Session, SessionToken, end_session, find_session};

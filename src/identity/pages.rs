@@ -8,12 +8,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
+use entity::UserId;
 use url::{Url, form_urlencoded};
 
 use super::{Login, LoginAttempt, Session, SetUp, SetUpRefused, end_session, find_session, log_in};
 use super::{link_is_valid, set_up};
 use crate::app::App;
-use crate::audit::Actor;
+use crate::audit::{self, Actor};
 use crate::http::{
     ClientAddress, Form, Page, PageError, Parameters, Source, session_cookie_name, session_token,
 };
@@ -45,6 +46,36 @@ fn session_cookie(app: &App, value: String, lifetime: Duration) -> Cookie<'stati
         .same_site(SameSite::Lax)
         .max_age(lifetime.try_into().unwrap_or_default())
         .build()
+}
+
+/// Logs the browser in as somebody who has just proved who they are, other than by a password.
+///
+/// # Errors
+/// When the database fails.
+pub async fn logs_in(
+    app: &App,
+    source: audit::Source,
+    cookies: CookieJar,
+    user: UserId,
+) -> Result<CookieJar, PageError> {
+    let (now, lifetime) = (app.clock.now(), Duration::from_secs(app.config.login.session_seconds));
+    let session = super::login::begin(&app.db, now, source, lifetime, user).await?;
+    Ok(cookies.add(session_cookie(app, session.expose().to_owned(), lifetime)))
+}
+
+/// Logs the browser out, if somebody was logged in.
+///
+/// # Errors
+/// When the database fails.
+pub async fn logs_out(
+    app: &App,
+    source: audit::Source,
+    cookies: CookieJar,
+) -> Result<CookieJar, PageError> {
+    if let Some(token) = session_token(app, &cookies) {
+        end_session(&app.db, app.clock.now(), source, &token).await?;
+    }
+    Ok(cookies.add(session_cookie(app, String::new(), Duration::ZERO)))
 }
 
 /// A path of ours to go on to; anything else, and above all another site, becomes the front page.
@@ -141,12 +172,8 @@ pub async fn logout(
     Source(source): Source,
     cookies: CookieJar,
 ) -> Result<Response, PageError> {
-    if let Some(token) = session_token(&app, &cookies) {
-        end_session(&app.db, app.clock.now(), source, &token).await?;
-    }
-    let gone = session_cookie(&app, String::new(), Duration::ZERO);
-    Ok((cookies.add(gone), Redirect::to(&format!("{}/login", app.config.base_path)))
-        .into_response())
+    let cookies = logs_out(&app, source, cookies).await?;
+    Ok((cookies, Redirect::to(&format!("{}/login", app.config.base_path))).into_response())
 }
 
 #[derive(Template)]
@@ -241,8 +268,6 @@ pub async fn post_setup(
             }
             Err(SetUpRefused::Refused(refused)) => return Err(refused.into()),
         };
-    let lifetime = Duration::from_secs(app.config.login.session_seconds);
-    let session = super::login::begin(&app.db, now, source, lifetime, user.id).await?;
-    let cookie = session_cookie(&app, session.expose().to_owned(), lifetime);
-    Ok((cookies.add(cookie), Redirect::to(&format!("{}/", app.config.base_path))).into_response())
+    let cookies = logs_in(&app, source, cookies, user.id).await?;
+    Ok((cookies, Redirect::to(&format!("{}/", app.config.base_path))).into_response())
 }

@@ -21,6 +21,7 @@ pub enum Wants {
     /// A token or an API key that covers this scope.
     Scope(&'static str),
     /// Any token or API key; what more it asks for depends on whom it is about.
+    /// Any token or API key that the management API accepts.
     Anybody,
     /// A person who is logged in; others are sent to log in.
     Session,
@@ -40,7 +41,11 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/docs/reader.js", Nothing),
     ("GET", "/docs/swagger-ui-bundle.js", Nothing),
     ("GET", "/docs/swagger-ui.css", Nothing),
+    ("GET", "/connected-apps", Session),
+    ("POST", "/connected-apps/end", Session),
     ("GET", "/healthz", Nothing),
+    ("GET", "/invitation", SetupLink),
+    ("POST", "/invitation", SetupLink),
     ("GET", "/login", Nothing),
     ("POST", "/login", Nothing),
     ("POST", "/logout", Nothing),
@@ -83,6 +88,16 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("POST", "/v1/clients/{id}/secrets", Scope("write:clients")),
     ("DELETE", "/v1/clients/{id}/secrets/{secret}", Scope("write:clients")),
     ("GET", "/v1/audit-events", Scope("read:audit-events")),
+    ("GET", "/v1/grants", Scope("read:grants")),
+    ("DELETE", "/v1/grants/{id}", Scope("write:grants")),
+    ("GET", "/v1/grants/{id}", Scope("read:grants")),
+    ("GET", "/v1/invitations", Scope("read:members")),
+    ("POST", "/v1/invitations", Scope("write:members")),
+    ("DELETE", "/v1/invitations/{id}", Scope("write:members")),
+    ("GET", "/v1/invitations/{id}", Scope("read:members")),
+    ("GET", "/v1/me", Anybody),
+    ("GET", "/v1/me/connected-apps", Scope("read:connected-apps")),
+    ("DELETE", "/v1/me/connected-apps/{client}", Scope("write:connected-apps")),
     ("GET", "/v1/projects", Scope("read:projects")),
     ("POST", "/v1/projects", Scope("write:projects")),
     ("DELETE", "/v1/projects/{id}", Scope("write:projects")),
@@ -173,6 +188,7 @@ fn the_list_names_every_route_and_no_other() {
 async fn sends(world: &World, method: &str, path: &str, authorization: Option<&str>) -> Answer {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let path = path.replace("{id}", "key_01j9zq4k2mfd8v6w3x5y7b1c0e");
+    let path = path.replace("{client}", "app_01j9zq4k2mfd8v6w3x5y7b1c0e");
     let mut request = http().request(method.clone(), world.server.url(&path));
     if let Some(value) = authorization {
         request = request.header("authorization", value);
@@ -279,6 +295,14 @@ async fn whoever_lacks_the_credential_is_refused(
                     refused(&asks(Some(&bearer(&reader))).await, 403, "insufficient_scope");
                 }
             }
+            Anybody => {
+                refused(&nobody, 401, "Bearer ");
+                for value in garbage.iter().chain([&bearer(&token), &bearer(&world.credential)]) {
+                    let answer = asks(Some(value)).await;
+                    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}: {answer:?}");
+                }
+                assert_eq!(asks(Some(&bearer(&key))).await.status, StatusCode::OK, "{path}");
+            }
             Session => {
                 let is_sent_to_login = nobody.status == StatusCode::SEE_OTHER
                     && nobody.header("location").starts_with("/login");
@@ -336,7 +360,8 @@ async fn other_methods_and_paths_are_refused_in_the_language_of_the_place() {
 async fn a_form_on_another_site_can_not_act_for_a_person() {
     let Some(world) = World::on(Database::Sqlite).await else { return };
     for (method, path, _) in ROUTES {
-        let is_page = ["/login", "/logout", "/setup", "/oauth/authorize/consent"].contains(path);
+        let is_page = !path.starts_with("/v1/")
+            && (!path.starts_with("/oauth/") || *path == "/oauth/authorize/consent");
         if *method != "POST" || !is_page {
             continue;
         }
@@ -359,7 +384,7 @@ async fn a_form_on_another_site_can_not_act_for_a_person() {
             request = request.header(name, value);
         }
         let answer = Answer::of(request.send().await.unwrap()).await;
-        let is_link = path.starts_with("/setup");
+        let is_link = path.starts_with("/setup") || path.starts_with("/invitation");
         assert!(is_link || answer.status != StatusCode::FORBIDDEN, "{path}: {answer:?}");
     }
 }
