@@ -134,6 +134,15 @@ async fn with_details(
         .order_by_asc(client_audience::Column::ResourceServerId)
         .all(connection)
         .await?;
+    let own = found.iter().filter_map(|row| row.own_grant_id);
+    let ended: Vec<GrantId> = grant::Entity::find()
+        .select_only()
+        .column(grant::Column::Id)
+        .filter(grant::Column::Id.is_in(own))
+        .filter(grant::Column::EndedAt.is_not_null())
+        .into_tuple()
+        .all(connection)
+        .await?;
     for row in found {
         let of_client = audiences.entry(row.client_id).or_default();
         let damaged = |_| DbErr::Type(format!("clients {}: a scope is damaged", row.client_id));
@@ -141,7 +150,8 @@ async fn with_details(
             resource_server: row.resource_server_id,
             allowed: row.allowed_scopes.parse().map_err(damaged)?,
             default: row.default_scopes.parse().map_err(damaged)?,
-            own_grant: row.own_grant_id,
+            // Somebody has ended what the client may do for itself; the log forgets that sooner than we do.
+            own_grant: row.own_grant_id.filter(|id| !ended.contains(id)),
         });
     }
     let mut secrets: HashMap<ClientId, Vec<ClientSecret>> = HashMap::new();

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use secrecy::SecretString;
@@ -74,11 +74,6 @@ fn bad_link() -> PageError {
     PageError::new(StatusCode::FORBIDDEN, "This invitation is not good any more", message)
 }
 
-/// The token is in the address of the page: no other site learns it from a link that is followed here.
-fn without_referrer(response: impl IntoResponse) -> Response {
-    ([(header::REFERRER_POLICY, "no-referrer")], response).into_response()
-}
-
 fn path(base: &str, token: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     format!("{base}/invitation?{}", query.append_pair("token", token).finish())
@@ -87,7 +82,7 @@ fn path(base: &str, token: &str) -> String {
 /// To the login page, and from there back to the invitation.
 fn to_login(app: &App, token: &str) -> Response {
     let base = &app.config.base_path;
-    without_referrer(Redirect::to(&login_url(base, &path(base, token))))
+    Redirect::to(&login_url(base, &path(base, token))).into_response()
 }
 
 fn page(app: &App, token: &str, open: &OpenInvitation, visitor: &Visitor) -> Response {
@@ -117,7 +112,7 @@ fn filled_in(
         name,
         problems,
     };
-    without_referrer(Page::new(page).with_status(status))
+    Page::new(page).with_status(status).into_response()
 }
 
 async fn opened(app: &App, token: &SecretString) -> Result<OpenInvitation, PageError> {
@@ -154,7 +149,7 @@ pub async fn post_invitation(
     let base = &app.config.base_path;
     if decision == "log_out" {
         let cookies = logs_out(&app, source, cookies).await?;
-        return Ok(without_referrer((cookies, Redirect::to(&path(base, token)))));
+        return Ok((cookies, Redirect::to(&path(base, token))).into_response());
     }
     let visitor = visitor(&app, &cookies, &open).await?;
     let joiner = match &visitor {
@@ -194,7 +189,7 @@ async fn joins(
     tx.commit().await?;
     let home = Redirect::to(&format!("{}/", app.config.base_path));
     match is_new {
-        true => Ok(without_referrer((logs_in(app, source, cookies, user).await?, home))),
-        false => Ok(without_referrer(home)),
+        true => Ok((logs_in(app, source, cookies, user).await?, home).into_response()),
+        false => Ok(home.into_response()),
     }
 }

@@ -178,7 +178,7 @@ async fn a_newcomer_makes_an_account_and_is_a_member(
     let grace = person(&world, "grace@example.com");
     let page = grace.gets(&link).await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
-    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert_eq!(page.header("referrer-policy"), "same-origin");
     assert_eq!(page.header("cache-control"), "no-store");
     for words in ["Example", "viewer", "Ada", "grace@example.com", "Your name", "Password"] {
         assert!(page.text.contains(words), "{words} is not in {}", page.text);
@@ -193,7 +193,7 @@ async fn a_newcomer_makes_an_account_and_is_a_member(
     ] {
         let refused = joins(&grace, &link, name, password).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{name} {refused:?}");
-        assert_eq!(refused.header("referrer-policy"), "no-referrer");
+        assert_eq!(refused.header("referrer-policy"), "same-origin");
         assert!(refused.text.contains(problem), "{problem}: {}", refused.text);
         assert!(refused.text.contains(token_of(&link)), "the form can be sent again");
     }
@@ -241,7 +241,7 @@ async fn somebody_with_an_account_logs_in_and_joins(
     let link = admin.link("bob@example.com", "admin").await;
     let sent = bob.gets(&link).await;
     assert_eq!(sent.status, StatusCode::SEE_OTHER, "{sent:?}");
-    assert_eq!(sent.header("referrer-policy"), "no-referrer");
+    assert_eq!(sent.header("referrer-policy"), "same-origin");
     assert!(sent.header("location").starts_with("/login?next="), "{sent:?}");
     // Whoever can't log in as the invited person changes nothing of their account.
     let refused = joins(&bob, &link, "Eve", "another good password").await;

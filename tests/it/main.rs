@@ -45,5 +45,6 @@ mod routes;
 mod signing_keys;
 mod signing_keys_api;
 mod starts;
+mod tenant_boundary;
 mod token;
 mod users;

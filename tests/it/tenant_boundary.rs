@@ -20,7 +20,7 @@ fn routes() -> impl Iterator<Item = (Method, &'static str, Option<&'static str>)
     ROUTES.iter().filter(|(_, path, _)| path.starts_with("/v1/")).map(|(method, path, wants)| {
         let scope = match wants {
             Wants::Scope(scope) => Some(*scope),
-            Wants::Credential => None,
+            Wants::Anybody => None,
             other => panic!("{path} wants {other:?}"),
         };
         (method.parse().unwrap(), *path, scope)
@@ -95,8 +95,14 @@ async fn calls_at(
     Answer::of(request.send().await.unwrap()).await
 }
 
+/// Whether the path names a thing.
+fn has_id(path: &str) -> bool {
+    path.contains("{id}") || path.contains("{client}")
+}
+
 fn filled(path: &str, id: &str) -> String {
-    path.replace("{id}", id).replace("{secret}", &format!("sec_{UNKNOWN}"))
+    let path = path.replace("{id}", id).replace("{client}", id);
+    path.replace("{secret}", &format!("sec_{UNKNOWN}"))
 }
 
 /// One of everything in an organization, by the prefix of its id.
@@ -151,7 +157,7 @@ async fn another_organization_is_not_there(
     eve.logs_in().await;
     for who in [As::Key(&key.secret), As::Session(&eve, theirs.to_string())] {
         for (method, path, _) in routes() {
-            if !path.contains("{id}") {
+            if !has_id(path) {
                 continue;
             }
             let kind = prefix(path);
@@ -178,7 +184,10 @@ async fn another_organization_is_not_there(
             }
             let listed = calls(&world, &who, &method, path).await;
             for (kind, id) in &ours {
-                assert!(!listed.text.contains(id.as_str()), "{path} shows a foreign {kind}: {listed:?}");
+                assert!(
+                    !listed.text.contains(id.as_str()),
+                    "{path} shows a foreign {kind}: {listed:?}"
+                );
             }
             for word in ["ecret ", "secret@", "ada@example.com", "read:secrets"] {
                 assert!(!listed.text.contains(word), "{path} shows {word}: {listed:?}");
@@ -201,7 +210,10 @@ async fn another_organization_is_not_there(
             let found = calls(&world, &who, &Method::GET, search).await;
             assert_eq!(found.status, StatusCode::OK, "{search}: {found:?}");
             let found = &found.json["items"];
-            assert!(found.as_array().unwrap().iter().all(|it| !is_ours(it, &ours)), "{search}: {found}");
+            assert!(
+                found.as_array().unwrap().iter().all(|it| !is_ours(it, &ours)),
+                "{search}: {found}"
+            );
         }
     }
     assert_eq!(snapshot(&world, &ours).await, before, "nothing of it did anything");
@@ -217,7 +229,7 @@ async fn snapshot(world: &World, ours: &BTreeMap<&str, String>) -> Vec<Value> {
     let key = world.api_key(&["admin"]).await;
     let mut seen = Vec::new();
     for (method, path, _) in routes() {
-        if method != Method::GET || !path.contains("{id}") || path.contains("{secret}") {
+        if method != Method::GET || !has_id(path) || path.contains("{secret}") {
             continue;
         }
         let Some(id) = ours.get(prefix(path)) else { continue };
@@ -231,13 +243,29 @@ async fn snapshot(world: &World, ours: &BTreeMap<&str, String>) -> Vec<Value> {
 /// The matrix: which role may call what asks for this scope.
 fn may(role: Role, scope: &str) -> bool {
     match scope {
-        "read:organizations" | "read:projects" | "read:members" | "read:roles"
-        | "read:resource-servers" | "read:clients" | "read:api-keys" | "read:connected-apps" => true,
+        "read:organizations"
+        | "read:projects"
+        | "read:members"
+        | "read:roles"
+        | "read:resource-servers"
+        | "read:clients"
+        | "read:api-keys"
+        | "read:connected-apps" => true,
         "write:api-keys" | "write:connected-apps" => role != Role::Viewer,
-        "write:organizations" | "write:projects" | "write:members" | "write:roles"
-        | "write:resource-servers" | "write:clients" | "admin:api-keys" | "read:grants"
-        | "write:grants" | "read:users" | "write:users" | "read:signing-keys"
-        | "write:signing-keys" | "read:audit-events" => matches!(role, Role::Owner | Role::Admin),
+        "write:organizations"
+        | "write:projects"
+        | "write:members"
+        | "write:roles"
+        | "write:resource-servers"
+        | "write:clients"
+        | "admin:api-keys"
+        | "read:grants"
+        | "write:grants"
+        | "read:users"
+        | "write:users"
+        | "read:signing-keys"
+        | "write:signing-keys"
+        | "read:audit-events" => matches!(role, Role::Owner | Role::Admin),
         other => panic!("who may {other}?"),
     }
 }
@@ -258,7 +286,7 @@ async fn each_role_may_do_what_the_matrix_says(
         let key = world.api_key_of(&person, role, &scopes, None).await;
         for who in [As::Key(&key.secret), As::Session(&person, ours.clone())] {
             for (method, path, scope) in routes() {
-                let path = match path.contains("{id}") {
+                let path = match has_id(path) {
                     true => filled(path, &format!("{}_{UNKNOWN}", prefix(path))),
                     false => path.to_owned(),
                 };
@@ -269,7 +297,11 @@ async fn each_role_may_do_what_the_matrix_says(
                 };
                 let is_refused = answer.header("www-authenticate").contains("insufficient_scope");
                 assert_eq!(is_refused, !may(role, scope), "{role} {method} {path}: {answer:?}");
-                assert_eq!(answer.status == StatusCode::FORBIDDEN, is_refused, "{role} {method} {path}: {answer:?}");
+                assert_eq!(
+                    answer.status == StatusCode::FORBIDDEN,
+                    is_refused,
+                    "{role} {method} {path}: {answer:?}"
+                );
             }
         }
     }
@@ -285,7 +317,7 @@ async fn nobody_and_strangers_get_nowhere(
     let stranger = world.stranger("sam@example.com").await;
     stranger.logs_in().await;
     for (method, path, _) in routes() {
-        let path = match path.contains("{id}") {
+        let path = match has_id(path) {
             true => filled(path, &format!("{}_{UNKNOWN}", prefix(path))),
             false => path.to_owned(),
         };
