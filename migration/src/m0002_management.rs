@@ -119,6 +119,7 @@ const PARTIAL_INDEXES: &[&str] = &[
     "CREATE INDEX api_keys_living ON api_keys (organization_id, id) WHERE revoked_at IS NULL",
     "CREATE INDEX api_keys_ending ON api_keys (organization_id, id) \
      WHERE revoked_at IS NULL AND expires_at IS NOT NULL",
+    "CREATE INDEX grants_living ON grants (organization_id, id) WHERE ended_at IS NULL",
     "CREATE INDEX users_suspended ON users (id) WHERE suspended_at IS NOT NULL",
 ];
 

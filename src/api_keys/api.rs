@@ -300,6 +300,7 @@ pub struct Rotate {
 /// ends that.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/rotate", tag = "API keys", params(("id" = ApiKeyId, Path)),
+    request_body = Rotate,
     responses((status = 201, description = "The key and its new secret", body = Created)),
     security(("bearer" = ["write:api-keys"]), ("session" = []))
 )]
@@ -344,7 +345,7 @@ pub struct HandOver {
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/hand-over", tag = "API keys", params(("id" = ApiKeyId, Path)),
     responses((status = 200, description = "The key", body = Representation)),
-    security(("bearer" = ["write:api-keys"]), ("session" = []))
+    security(("bearer" = ["admin:api-keys"]), ("session" = []))
 )]
 pub async fn hand_over(
     State(app): State<App>,

@@ -18,9 +18,9 @@ use crate::harness::actors::http;
 use crate::harness::{Answer, Database, World};
 
 const NOTICES: &str = "sqlx::postgres::notice";
-/// A page has 50 rows, each with its secret, account and role; and where a filter fits few rows, the index on what it
-/// does fit may bring some more. A hundredth of what the caller's organization has.
-const MOST_ROWS: u64 = 5_000;
+/// A page has 50 rows, each with its secret, account and role. A filter that fits few of them may look through what the
+/// caller's organization has, which is 10,000 of each kind, but never through what the others have.
+const MOST_ROWS: u64 = 12_000;
 
 /// 10,000 organizations, 1,000,000 users, 1,000,000 keys and as much of what grows beside them. One organization, the
 /// caller's, has a hundred times as much of everything as the others.
@@ -66,14 +66,42 @@ INSERT INTO api_keys (id, organization_id, name, search_name, scopes, environmen
 INSERT INTO api_key_secrets (id, api_key_id, digest, start, "end", created_at)
   SELECT of(10, n), of(9, n), sha256(n::text::bytea), 'pc_live_abcd', 'wxyz', n FROM generate_series(1, 1000000) n;
 INSERT INTO audit_events (id, at, actor, action, target, organization_id)
-  SELECT of(11, n), n, 'usr_' || n % 1000, 'action.' || n % 50, 'key_' || n, tenant(n) FROM generate_series(1, 1000000) n;
+  SELECT replace(of(11, n)::text, '018bcfe5', '01a1fe58')::uuid, n, 'usr_' || n % 1000, 'action.' || n % 50, 'key_' || n, tenant(n) FROM generate_series(1, 1000000) n;
 SET session_replication_role = DEFAULT;
 ANALYZE;
 "#;
 
 /// What a page is asked for: without a filter, with each, with one that few rows fit and with one that none does.
 const LISTS: &[&str] = &[
+    "/v1/organizations",
+    "/v1/organizations?name=company%209",
+    "/v1/organizations?name=nothing",
     "/v1/projects",
+    "/v1/roles",
+    "/v1/members",
+    "/v1/members?role=owner",
+    "/v1/members?email=user5",
+    "/v1/members?email=user99999",
+    "/v1/invitations",
+    "/v1/invitations?status=open",
+    "/v1/invitations?status=accepted",
+    "/v1/invitations?email=guest77",
+    "/v1/users",
+    "/v1/users?status=suspended",
+    "/v1/users?email=user123",
+    "/v1/users?email=nobody",
+    "/v1/resource-servers",
+    "/v1/scopes",
+    "/v1/clients",
+    "/v1/clients?status=deleted",
+    "/v1/clients?status=disabled",
+    "/v1/clients?name=app%2077",
+    "/v1/grants",
+    "/v1/grants?status=active",
+    "/v1/grants?status=ended",
+    "/v1/grants?user={user}",
+    "/v1/grants?client={client}",
+    "/v1/grants?project={project}",
     "/v1/api-keys",
     "/v1/api-keys?status=active",
     "/v1/api-keys?status=expired",
@@ -84,6 +112,13 @@ const LISTS: &[&str] = &[
     "/v1/api-keys?project={project}",
     "/v1/api-keys?owner={user}",
     "/v1/api-keys?cursor={key}",
+    "/v1/signing-keys",
+    "/v1/audit-events",
+    "/v1/audit-events?actor=usr_7",
+    "/v1/audit-events?action=action.7",
+    "/v1/audit-events?action=nothing",
+    "/v1/audit-events?target={key}",
+    "/v1/me/connected-apps",
 ];
 
 /// The plans that the database has sent since they were last taken.
@@ -184,10 +219,12 @@ async fn every_list_finds_its_first_page_by_an_index() {
     // Settings are for connections that are made from now on.
     let explained = world.server.beside().await;
     let mut worst: Option<(f64, u64, &str)> = None;
+    let mut problems = Vec::new();
     for list in LISTS {
         let path = list
             .replace("{project}", "prj_01hf7ya003e0080000000000z9")
             .replace("{user}", "usr_01hf7ya002e0080000000000z8")
+            .replace("{client}", "app_01hf7ya006e0080000000000z9")
             .replace("{key}", "key_01hf7ya009e00800000000xdd0");
         // The first request fills caches; from the sixth on PostgreSQL may plan without looking at the parameters.
         for _ in 0..7 {
@@ -201,15 +238,13 @@ async fn every_list_finds_its_first_page_by_an_index() {
         assert!(!costs.is_empty(), "{path}: no plan came");
         let rows: u64 = costs.iter().map(|cost| cost.rows).sum();
         let milliseconds: f64 = costs.iter().map(|cost| cost.milliseconds).sum();
-        for cost in &costs {
-            assert!(
-                cost.scanned.is_empty(),
-                "{path} reads all of {:?}: {}",
-                cost.scanned,
-                cost.query
-            );
+        for cost in costs.iter().filter(|cost| !cost.scanned.is_empty()) {
+            problems.push(format!("{path} reads all of {:?}: {}", cost.scanned, cost.query));
         }
-        assert!(rows <= MOST_ROWS, "{path} looks at {rows} rows");
+        if rows > MOST_ROWS {
+            let largest = costs.iter().max_by_key(|cost| cost.rows).unwrap();
+            problems.push(format!("{path} looks at {rows} rows: {}", largest.query));
+        }
         eprintln!("{path}: {} statements, {rows} rows, {milliseconds:.2} ms", costs.len());
         if worst.is_none_or(|(most, ..)| milliseconds > most) {
             worst = Some((milliseconds, rows, list));
@@ -217,6 +252,7 @@ async fn every_list_finds_its_first_page_by_an_index() {
     }
     let (milliseconds, rows, list) = worst.unwrap();
     eprintln!("worst: {list}, {milliseconds:.2} ms, {rows} rows");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
     // A gigabyte is too much to leave behind.
     let admin = std::env::var("PORTCULLIS_TEST_POSTGRES_URL").unwrap();
     let admin = sea_orm::Database::connect(&admin).await.unwrap();

@@ -538,10 +538,10 @@ async fn scopes_are_listed_page_by_page(
     let mut paged = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = admin.gets(&format!("/v1/scopes?limit=3&cursor={cursor}")).await;
+        let page = admin.gets(&format!("/v1/scopes?limit=3{cursor}")).await;
         paged.extend(page.json["items"].as_array().unwrap().iter().cloned());
         match page.json["next_cursor"].as_str() {
-            Some(next) => cursor = next.to_owned(),
+            Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }

@@ -24,7 +24,7 @@ use crate::signing;
 #[schema(as = ResourceServer)]
 pub struct Representation {
     pub id: ResourceServerId,
-    /// Whose it is; null for the management API, which is the installation's.
+    /// Yours, where it is your organization's own; else null.
     #[schema(required)]
     pub organization: Option<OrganizationId>,
     /// What its tokens are for (`aud`), and the `resource` that asks for them.
@@ -106,7 +106,7 @@ impl Representation {
         };
         Self {
             id: api.id,
-            organization: api.organization,
+            organization: api.organization.filter(|_| is_own),
             audience: api.audience,
             name: api.name,
             algorithm: api.algorithm.into(),
