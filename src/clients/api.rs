@@ -312,6 +312,7 @@ pub struct WithSecret {
 /// The secret of a confidential one is in the answer, and nowhere else: store it before anything else.
 #[utoipa::path(
     post, path = "/v1/clients", tag = "Clients",
+    request_body = CreateClient,
     responses((status = 201, description = "The client and its secret", body = WithSecret)),
     security(("bearer" = ["write:clients"]), ("session" = []))
 )]
@@ -510,6 +511,7 @@ pub struct AddSecret {
 /// client may do for itself.
 #[utoipa::path(
     post, path = "/v1/clients/{id}/secrets", tag = "Clients", params(("id" = ClientId, Path)),
+    request_body = AddSecret,
     responses((status = 201, description = "The client and its new secret", body = WithSecret)),
     security(("bearer" = ["write:clients"]), ("session" = []))
 )]

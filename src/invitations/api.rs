@@ -144,6 +144,7 @@ pub struct CreateInvitation {
 /// invitation of the same address ends.
 #[utoipa::path(
     post, path = "/v1/invitations", tag = "Invitations",
+    request_body = CreateInvitation,
     responses((status = 201, description = "The invitation and its link", body = Created)),
     security(("bearer" = ["write:members"]), ("session" = []))
 )]

@@ -155,7 +155,7 @@ pub async fn edit(
 #[utoipa::path(
     delete, path = "/v1/members/{id}", tag = "Members", params(("id" = UserId, Path)),
     responses((status = 204, description = "They are no member any more")),
-    security(("bearer" = ["write:members"]), ("session" = []))
+    security(("bearer" = []), ("session" = []))
 )]
 pub async fn remove(
     State(app): State<App>,

@@ -187,6 +187,7 @@ pub struct CreateResourceServer {
 /// The credential with which it introspects and follows revocations is in the answer, and nowhere else.
 #[utoipa::path(
     post, path = "/v1/resource-servers", tag = "Resource servers",
+    request_body = CreateResourceServer,
     responses((status = 201, description = "The resource server and its credential", body = WithCredential)),
     security(("bearer" = ["write:resource-servers"]), ("session" = []))
 )]
@@ -336,6 +337,7 @@ pub struct RotateCredential {
 #[utoipa::path(
     post, path = "/v1/resource-servers/{id}/credential", tag = "Resource servers",
     params(("id" = ResourceServerId, Path)),
+    request_body = RotateCredential,
     responses((status = 201, description = "The resource server and its new credential", body = WithCredential)),
     security(("bearer" = ["write:resource-servers"]), ("session" = []))
 )]
