@@ -30,7 +30,6 @@ pub struct Representation {
     /// What its tokens are for (`aud`), and the `resource` that asks for them.
     pub audience: String,
     pub name: String,
-    /// What its access tokens are signed with.
     #[schema(inline)]
     pub algorithm: Algorithm,
     /// How long its access tokens live; null where the setting decides.
@@ -169,7 +168,6 @@ pub struct CreateResourceServer {
     audience: String,
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// What its access tokens are signed with.
     #[schema(inline)]
     algorithm: Algorithm,
     /// How long its access tokens live; as the setting says where it is left out.

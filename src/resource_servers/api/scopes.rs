@@ -65,7 +65,7 @@ pub struct ListQuery {
     #[param(inline)]
     limit: Limit,
     /// The `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, min_length = 1, pattern = "^api_[0-7][0-9a-hjkmnp-tv-z]{25}\\.[0-9]{1,4}$")]
     cursor: Option<Place>,
     /// Those that this one offers.
     resource_server: Option<ResourceServerId>,
