@@ -37,7 +37,7 @@ impl Clients {
             return Ok(Some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
+        let Some(found) = store::find_for_requests(db.reader(), id).await?.map(Arc::new) else {
             return Ok(None);
         };
         self.known.insert(id, found.clone()).await;

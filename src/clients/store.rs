@@ -75,6 +75,28 @@ pub(super) async fn find(
     Ok(with_details(connection, vec![row]).await?.pop())
 }
 
+/// The client as requests meet it: without what it was allowed for itself and somebody has ended, which the log forgets
+/// sooner than we do.
+pub(super) async fn find_for_requests(
+    connection: &impl ConnectionTrait,
+    id: ClientId,
+) -> Result<Option<Client>, DbErr> {
+    let Some(mut client) = find(connection, id).await? else { return Ok(None) };
+    let own = client.audiences.iter().filter_map(|audience| audience.own_grant);
+    let ended: Vec<GrantId> = grant::Entity::find()
+        .select_only()
+        .column(grant::Column::Id)
+        .filter(grant::Column::Id.is_in(own))
+        .filter(grant::Column::EndedAt.is_not_null())
+        .into_tuple()
+        .all(connection)
+        .await?;
+    for audience in &mut client.audiences {
+        audience.own_grant = audience.own_grant.filter(|id| !ended.contains(id));
+    }
+    Ok(Some(client))
+}
+
 /// The organization's client, also where it was disabled or deleted.
 pub(super) async fn find_of(
     connection: &impl ConnectionTrait,
@@ -134,15 +156,6 @@ async fn with_details(
         .order_by_asc(client_audience::Column::ResourceServerId)
         .all(connection)
         .await?;
-    let own = found.iter().filter_map(|row| row.own_grant_id);
-    let ended: Vec<GrantId> = grant::Entity::find()
-        .select_only()
-        .column(grant::Column::Id)
-        .filter(grant::Column::Id.is_in(own))
-        .filter(grant::Column::EndedAt.is_not_null())
-        .into_tuple()
-        .all(connection)
-        .await?;
     for row in found {
         let of_client = audiences.entry(row.client_id).or_default();
         let damaged = |_| DbErr::Type(format!("clients {}: a scope is damaged", row.client_id));
@@ -150,8 +163,7 @@ async fn with_details(
             resource_server: row.resource_server_id,
             allowed: row.allowed_scopes.parse().map_err(damaged)?,
             default: row.default_scopes.parse().map_err(damaged)?,
-            // Somebody has ended what the client may do for itself; the log forgets that sooner than we do.
-            own_grant: row.own_grant_id.filter(|id| !ended.contains(id)),
+            own_grant: row.own_grant_id,
         });
     }
     let mut secrets: HashMap<ClientId, Vec<ClientSecret>> = HashMap::new();

@@ -8,7 +8,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::actors::{claims, introspect};
-use crate::harness::{Answer, Database, World};
+use crate::harness::{Answer, Application, Caller, Database, World};
 use crate::invitations::{Script, fields, ids, trail};
 
 const GRANTS: &str = "/v1/grants";
@@ -122,6 +122,28 @@ async fn the_list_is_filtered_and_in_pages(
     assert_eq!(admin.deletes(&format!("{GRANTS}/{own}")).await.status, StatusCode::NO_CONTENT);
     let refused = one.acts_for_itself("read:tenants").await;
     assert_eq!(refused.refusal(), "400 unauthorized_client");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_did_for_itself_stays_ended_when_the_log_has_forgotten_it(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let admin = Caller::with(&world.server, &world.api_key(&["admin"]).await.secret);
+    let app = world.confidential_app().await;
+    let own = grant_of(&app.acts_for_itself("read:tenants").await);
+    assert_eq!(admin.deletes(&format!("{GRANTS}/{own}")).await.status, StatusCode::NO_CONTENT);
+    world.server.passes(Duration::from_secs(25 * 60 * 60));
+    portcullis::janitor::sweep(&world.server.app).await;
+    // A server that starts now has never heard of it.
+    let later = world.server.beside().await;
+    let secret = app.secret.clone();
+    let app = Application::new(&later, app.id.clone(), secret, String::new());
+    assert_eq!(app.acts_for_itself("read:tenants").await.refusal(), "400 unauthorized_client");
+    let path = format!("/v1/clients/{}", app.id);
+    assert_eq!(admin.patches(&path, &json!({ "name": "Renamed" })).await.status, StatusCode::OK);
+    assert_eq!(app.acts_for_itself("read:tenants").await.refusal(), "400 unauthorized_client");
 }
 
 #[rstest]
