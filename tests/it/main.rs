@@ -24,6 +24,7 @@ mod feed;
 mod grants;
 mod guides;
 mod house;
+mod inheritance;
 mod introspect;
 mod invitations;
 mod issuer_path;
