@@ -5,7 +5,7 @@ use std::time::Duration;
 use entity::Timestamp;
 
 use crate::app::App;
-use crate::{audit, grants, identity, revocation, signing};
+use crate::{audit, grants, idempotency, identity, revocation, signing};
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -31,6 +31,7 @@ pub async fn sweep(app: &App) {
     report("refresh retry answers", grants::clear_retry_answers(app.db.writer(), now).await);
     report("expired sessions", identity::delete_expired(app.db.writer(), now).await);
     report("expired revocations", in_transaction(app, now, Task::TrimRevocations).await);
+    report("old idempotent answers", idempotency::forget_old(app.db.writer(), now).await);
     report("old audit events", audit::remove_old(&app.db, now, &app.config.audit).await);
     report("retired signing keys", in_transaction(app, now, Task::RetireSigningKeys).await);
 }

@@ -101,6 +101,18 @@ async fn a_secret_is_in_the_first_answer_only(
     assert_eq!(second.json, without);
     let told = introspect(&world.server, &world.credential, &secret).await;
     assert_eq!(told.json["active"], true, "{told:?}");
+
+    // What was kept of it leaves with its day.
+    let kept = async || {
+        use sea_orm::{EntityTrait as _, PaginatorTrait as _};
+        let found = entity::idempotency_key::Entity::find();
+        found.count(world.server.app.db.reader()).await.unwrap()
+    };
+    portcullis::janitor::sweep(&world.server.app).await;
+    assert_eq!(kept().await, 1);
+    world.server.passes(Duration::from_secs(24 * 60 * 60));
+    portcullis::janitor::sweep(&world.server.app).await;
+    assert_eq!(kept().await, 0);
 }
 
 #[rstest]
