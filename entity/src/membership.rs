@@ -16,6 +16,8 @@ pub struct Model {
     pub role: String,
     pub created_at: Timestamp,
     pub version: i32,
+    /// The user's address, for search; an address never changes but by the erasure that ends the membership.
+    pub search_email: String,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -61,6 +61,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("organizations", "closed_at bigint"),
     ("users", "erased_at bigint"),
     ("memberships", "version integer NOT NULL DEFAULT 1"),
+    ("memberships", "search_email BYTEWISE NOT NULL DEFAULT ''"),
     ("resource_servers", "is_shared boolean NOT NULL DEFAULT FALSE"),
     ("resource_servers", "older_credential_digest BYTES"),
     ("resource_servers", "older_credential_expires_at bigint"),
@@ -89,6 +90,7 @@ const FILL: &[&str] = &[
     "UPDATE installation SET organization_id = (SELECT id FROM organizations ORDER BY id LIMIT 1)",
     "UPDATE organizations SET search_name = lower(name)",
     "UPDATE clients SET search_name = lower(name)",
+    "UPDATE memberships SET search_email = (SELECT email FROM users WHERE users.id = memberships.user_id)",
     "UPDATE api_keys SET search_name = lower(name), owner_id = created_by",
     "UPDATE resource_servers SET is_shared = TRUE",
 ];
@@ -98,6 +100,7 @@ const INDEXES: &[(&str, &str, &[&str])] = &[
     ("projects_by_organization", "projects", &["organization_id", "id"]),
     ("roles_by_organization", "roles", &["organization_id", "id"]),
     ("invitations_by_organization", "invitations", &["organization_id", "id"]),
+    ("memberships_by_search_email", "memberships", &["organization_id", "search_email"]),
     ("memberships_by_role", "memberships", &["organization_id", "role"]),
     ("resource_servers_by_organization", "resource_servers", &["organization_id"]),
     ("resource_servers_by_older_credential", "resource_servers", &["older_credential_digest"]),

@@ -5,7 +5,7 @@ use entity::{
     organization, project, role, user,
 };
 use portcullis_verifier::ScopeSet;
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr,
     EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -499,12 +499,19 @@ pub async fn insert_membership(
     user: UserId,
     role: impl Into<RoleRef>,
 ) -> Result<(), DbErr> {
+    let email: Option<String> = user::Entity::find_by_id(user)
+        .select_only()
+        .column(user::Column::Email)
+        .into_tuple()
+        .one(connection)
+        .await?;
     let row = membership::ActiveModel {
         organization_id: Set(organization),
         user_id: Set(user),
         role: Set(role.into().to_string()),
         created_at: Set(now),
         version: Set(1),
+        search_email: Set(email.unwrap_or_default()),
     };
     row.insert(connection).await?;
     Ok(())
@@ -728,12 +735,7 @@ pub async fn list_members(
         query = query.filter(membership::Column::Role.eq(role.to_string()));
     }
     if let Some(email) = which.email {
-        let users = Query::select()
-            .column(user::Column::Id)
-            .from(user::Entity)
-            .cond_where(begins_with(user::Column::Email, &search_text(email)))
-            .to_owned();
-        query = query.filter(membership::Column::UserId.in_subquery(users));
+        query = query.filter(begins_with(membership::Column::SearchEmail, &search_text(email)));
     }
     if let Some(before) = which.before {
         query = query.filter(membership::Column::UserId.lt(before));

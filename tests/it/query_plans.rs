@@ -35,8 +35,8 @@ INSERT INTO organizations (id, name, search_name, created_at)
 INSERT INTO users (id, email, name, password_hash, created_at, suspended_at)
   SELECT of(2, n), 'user' || n || '@example.com', 'User ' || n, '', n, CASE WHEN n % 50000 = 0 THEN n END
   FROM generate_series(1, 1000000) n;
-INSERT INTO memberships (organization_id, user_id, role, created_at)
-  SELECT tenant(n), of(2, n), CASE WHEN n % 1000 = 0 THEN 'owner' WHEN n % 7 = 0 THEN 'admin' ELSE 'member' END, n
+INSERT INTO memberships (organization_id, user_id, search_email, role, created_at)
+  SELECT tenant(n), of(2, n), 'user' || n || '@example.com', CASE WHEN n % 1000 = 0 THEN 'owner' WHEN n % 7 = 0 THEN 'admin' ELSE 'member' END, n
   FROM generate_series(1, 1000000) n;
 INSERT INTO projects (id, organization_id, name, description, created_at, version)
   SELECT of(3, n), tenant(n), 'Project ' || n, '', n, 1 FROM generate_series(1, 100000) n;
