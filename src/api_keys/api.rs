@@ -1,7 +1,5 @@
 //! `/v1/api-keys`: making, listing, reading, handing over and revoking keys.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -11,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    AllowedNetworks, ApiKey, DEFAULT_GRACE, Labels, ListApiKeys, NewApiKey, Status, store,
-};
+use super::{AllowedNetworks, ApiKey, Labels, ListApiKeys, NewApiKey, NewSecret, Status, store};
 use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
@@ -297,7 +293,7 @@ pub struct Rotate {
 /// Rotate an API key
 ///
 /// A new secret under the same id, name and scopes. The secret before works until its grace is over; rotating again
-/// ends that.
+/// ends that. Only who may do all that the key was made for can do so.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/rotate", tag = "API keys", params(("id" = ApiKeyId, Path)),
     request_body = Rotate,
@@ -316,10 +312,10 @@ pub async fn rotate(
         Beginning::New(begun) => begun,
         Beginning::Repeated(answer) => return Ok(answer),
     };
-    let grace = creation.wanted.grace_seconds.map_or(DEFAULT_GRACE, Duration::from_secs);
+    let new = NewSecret { grace_seconds: creation.wanted.grace_seconds, reach: &caller.scopes };
     let (by, brand) = (&caller.by, &app.config.brand);
     let (key, secret) =
-        super::rotate(begun.tx(), now, by, brand, caller.organization, id, grace).await?;
+        super::rotate(begun.tx(), now, by, brand, caller.organization, id, new).await?;
     let made = Made { key: Representation::new(&key, now), warnings: Vec::new() };
     let answer = begun.created(Some(key.version), &made, Some(("secret", &secret))).await?;
     app.revocations.catch_up().await;

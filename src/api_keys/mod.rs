@@ -23,7 +23,7 @@ pub use issue::{NewApiKey, issue};
 pub use labels::Labels;
 pub use networks::AllowedNetworks;
 pub use revoke::revoke;
-pub use rotate::{DEFAULT_GRACE, rotate};
+pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{Verified, verify};
 

@@ -1,24 +1,27 @@
-use std::time::Duration;
-
 use entity::{ApiKeyId, OrganizationId, SecretId, Timestamp};
+use portcullis_verifier::ScopeSet;
 use portcullis_verifier::key::{self, Prefix};
 use sea_orm::DatabaseTransaction;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{ApiKey, Status, store};
 use crate::audit::{self, By, Event};
-use crate::platform::Refused;
+use crate::platform::{Refused, checked_grace};
 use crate::revocation::{self, Subject};
 
-/// How long the secret before goes on working, where nothing else is said.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-pub const LONGEST_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A secret to be.
+pub struct NewSecret<'a> {
+    /// How long the one before works beside it; none: as is usual.
+    pub grace_seconds: Option<u64>,
+    /// What whoever asks may do: with the secret they can do what the key may.
+    pub reach: &'a ScopeSet,
+}
 
 /// Gives a key a new secret, told this once. The secret before works until the grace is over; a grace that was still
 /// running for an older one ends now.
 ///
 /// # Errors
-/// When the organization has no such key, it is not active, the grace is too long, or something of ours fails.
+/// When the organization has no such key, it is not active, it was made for more than whoever asks may do, the grace is too long, or something of ours fails.
 pub async fn rotate(
     tx: &DatabaseTransaction,
     now: Timestamp,
@@ -26,15 +29,16 @@ pub async fn rotate(
     brand: &str,
     organization: OrganizationId,
     id: ApiKeyId,
-    grace: Duration,
+    new: NewSecret<'_>,
 ) -> Result<(ApiKey, SecretString), Refused> {
-    if grace > LONGEST_GRACE {
-        let message = format!("must be from 0 to {} seconds", LONGEST_GRACE.as_secs());
-        return Err(Refused::field("grace_seconds", message));
-    }
+    let grace = checked_grace(new.grace_seconds)?;
     let key = store::find(tx, Some(organization), id).await?.ok_or(Refused::NotFound)?;
     if key.status(now) != Status::Active {
         return Err(Refused::Conflict("The key is not active any more.".to_owned()));
+    }
+    if !new.reach.covers_all(&key.scopes) {
+        let why = "The key was made for more than you may do yourself.";
+        return Err(Refused::Forbidden(why.to_owned()));
     }
     let secret = key::generate(&Prefix::new(brand, &key.environment)?)?;
     // The key's own row is the lock: of two rotations at once the second finds the first one's secret as the current.

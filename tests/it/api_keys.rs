@@ -532,6 +532,31 @@ async fn a_rotated_key_has_two_secrets_until_its_grace_is_over(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_the_secret_of_a_key_that_may_do_more_than_they(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let powerful = world.api_key(&["admin"]).await;
+    let bob = world.member("bob@example.com", Role::Member).await;
+    let own = world.api_key_of(&bob, Role::Member, &["write"], None).await;
+    let rotates = async |credential: &str, id: &str| {
+        let url = world.server.url(&format!("{KEYS}/{id}/rotate"));
+        let request = http().post(url).bearer_auth(credential).json(&json!({}));
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let refused = rotates(&own.secret, &powerful.id).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");
+    assert!(refused.json["secret"].is_null() && refused.json["id"].is_null(), "{refused:?}");
+    let writer = world.api_key(&["write:api-keys"]).await;
+    assert_eq!(rotates(&writer.secret, &own.id).await.status, StatusCode::FORBIDDEN);
+    let read =
+        Script::with(&world, &powerful.secret).gets(&format!("{KEYS}/{}", powerful.id)).await;
+    assert_eq!((read.status, &read.json["rotating_until"]), (StatusCode::OK, &Value::Null));
+    assert_eq!(rotates(&own.secret, &own.id).await.status, StatusCode::CREATED);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_rotations_at_once_two_secrets_are_left(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
