@@ -4,10 +4,10 @@ use portcullis_verifier::{Scope, ScopeSet};
 use sea_orm::DatabaseTransaction;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::labels::{check_labels, checked_description};
+use super::labels::check_labels;
 use super::{AllowedNetworks, ApiKey, ApiKeySettings, Labels, store};
 use crate::audit::{self, By, Event};
-use crate::platform::{FieldError, Refused, checked_name};
+use crate::platform::{FieldError, Refused, checked_description, checked_name};
 use crate::resource_servers::ResourceServer;
 use crate::tenancy;
 
@@ -61,7 +61,7 @@ pub async fn issue(
         errors.push(FieldError::new("environment", message));
     }
     if let Some(project) = new.project
-        && tenancy::find_project(tx, new.organization, project).await?.is_none()
+        && !tenancy::hold_project(tx, new.organization, project).await?
     {
         errors.push(FieldError::new("project", "is no project of the organization"));
     }

@@ -7,7 +7,6 @@ use crate::platform::FieldError;
 const MOST_LABELS: usize = 20;
 const LONGEST_NAME: usize = 50;
 const LONGEST_VALUE: usize = 100;
-const LONGEST_DESCRIPTION: usize = 500;
 
 /// Key-value pairs by which people find their keys again.
 pub type Labels = BTreeMap<String, String>;
@@ -27,14 +26,4 @@ pub(super) fn check_labels(labels: &Labels, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::new(format!("labels.{name}"), message));
         }
     }
-}
-
-pub(super) fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError>) -> &'a str {
-    let text = text.trim();
-    if text.chars().count() > LONGEST_DESCRIPTION {
-        errors.push(FieldError::new("description", "must have at most 500 characters"));
-    } else if text.chars().any(|letter| letter.is_control() && letter != '\n') {
-        errors.push(FieldError::new("description", "must not hold control characters"));
-    }
-    text
 }

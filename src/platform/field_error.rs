@@ -66,6 +66,17 @@ pub(crate) fn checked_name<'a>(
     name
 }
 
+/// What people write about a thing: up to 500 characters, no control characters but the end of a line.
+pub(crate) fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError>) -> &'a str {
+    let text = text.trim();
+    if text.chars().count() > 500 {
+        errors.push(FieldError::new("description", "must have at most 500 characters"));
+    } else if text.chars().any(|letter| letter.is_control() && letter != '\n') {
+        errors.push(FieldError::new("description", "must not hold control characters"));
+    }
+    text
+}
+
 const DAY: u64 = 24 * 60 * 60;
 /// How long an older secret may work beside the newer one, in seconds.
 pub(crate) const LONGEST_GRACE: u64 = 30 * DAY;

@@ -3,9 +3,7 @@ use sea_orm::DatabaseTransaction;
 
 use super::{Project, store};
 use crate::audit::{self, By, Event};
-use crate::platform::{FieldError, Refused, checked_name};
-
-const MAX_DESCRIPTION: usize = 500;
+use crate::platform::{Refused, checked_description, checked_name};
 
 /// A project to be.
 pub struct NewProject<'a> {
@@ -78,14 +76,4 @@ pub async fn edit_project(
     let event = Event::new("project.changed", id).in_organization(organization);
     audit::record(tx, now, by, event).await?;
     Ok(project)
-}
-
-fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError>) -> &'a str {
-    let text = text.trim();
-    if text.chars().count() > MAX_DESCRIPTION {
-        errors.push(FieldError::new("description", "must have at most 500 characters"));
-    } else if text.chars().any(|letter| letter.is_control() && letter != '\n') {
-        errors.push(FieldError::new("description", "must not hold control characters"));
-    }
-    text
 }

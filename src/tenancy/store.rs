@@ -299,6 +299,26 @@ pub async fn find_project(
     Ok(row.map(project))
 }
 
+/// Whether the organization has the project, which is then not deleted before the end of the transaction: what is
+/// confined to it here is found by whoever deletes it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hold_project(
+    tx: &DatabaseTransaction,
+    organization: OrganizationId,
+    id: ProjectId,
+) -> Result<bool, DbErr> {
+    let held = project::Entity::update_many()
+        .col_expr(project::Column::Id, Expr::value(id))
+        .filter(project::Column::Id.eq(id))
+        .filter(project::Column::OrganizationId.eq(organization))
+        .filter(project::Column::DeletedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(held.rows_affected == 1)
+}
+
 /// The organization's projects, newest first; `only` where the asker is confined to one.
 ///
 /// # Errors
