@@ -31,6 +31,20 @@ pub struct Model {
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    pub revoked_reason: Option<String>,
+    /// What its secrets begin with, where that is not the installation's first brand.
+    pub brand: Option<String>,
+    /// How often it may be used; None for what is usual.
+    pub requests_per_minute: Option<i64>,
+    /// It may do nothing, and its use is an alarm.
+    pub is_decoy: bool,
+    /// To the minute.
+    pub last_used_at: Option<Timestamp>,
+    pub last_used_from: Option<String>,
+    /// The fewest days left before its expiry that its owner was told of.
+    pub told_days_left: Option<i32>,
+    /// When its owner was told that nobody uses it.
+    pub told_unused_at: Option<Timestamp>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -20,6 +20,9 @@ pub struct Model {
     pub end: String,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    /// To the minute.
+    pub last_used_at: Option<Timestamp>,
+    pub last_used_from: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -7,6 +7,8 @@ pub mod id;
 pub mod timestamp;
 
 pub mod api_key;
+pub mod api_key_network;
+pub mod api_key_scope_use;
 pub mod api_key_secret;
 pub mod audit_event;
 pub mod authorization_code;

@@ -16,6 +16,10 @@ pub struct Model {
     pub version: i32,
     pub created_at: Timestamp,
     pub closed_at: Option<Timestamp>,
+    /// How often all of its API keys together may be used; None for as often as each may.
+    pub requests_per_minute: Option<i64>,
+    /// What is done with an API key that leaked: `notify`, `narrow` or `revoke`.
+    pub leak_policy: String,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -6,6 +6,7 @@ pub use sea_orm_migration::prelude::*;
 mod m0001_main_job;
 mod m0002_management;
 mod m0003_api_key_rules;
+mod m0004_api_keys_in_use;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_main_job::Migration),
             Box::new(m0002_management::Migration),
             Box::new(m0003_api_key_rules::Migration),
+            Box::new(m0004_api_keys_in_use::Migration),
         ]
     }
 }

@@ -79,6 +79,12 @@ mod tests {
             start: String::new(),
             end: String::new(),
             rotating_until: None,
+            revoked_reason: None,
+            brand: None,
+            requests_per_minute: None,
+            is_decoy: false,
+            last_use: None,
+            older_secret_use: None,
         }
     }
 

@@ -90,6 +90,12 @@ pub async fn issue(
         start: hint.start.clone(),
         end: hint.end.clone(),
         rotating_until: None,
+        revoked_reason: None,
+        brand: None,
+        requests_per_minute: None,
+        is_decoy: false,
+        last_use: None,
+        older_secret_use: None,
     };
     store::insert(tx, &key).await?;
     store::insert_secret(tx, key.id, SecretId::new(now), key::digest(text), &hint, now).await?;

@@ -67,6 +67,26 @@ pub struct ApiKey {
     pub end: String,
     /// Until when the secret before works too, where there is one.
     pub rotating_until: Option<Timestamp>,
+    /// Why it was revoked, in the words of whoever did it.
+    pub revoked_reason: Option<String>,
+    /// What its secrets begin with, where that is not the installation's first brand.
+    pub brand: Option<String>,
+    /// How often it may be used; none for what is usual.
+    pub requests_per_minute: Option<u32>,
+    /// It may do nothing, and its use is an alarm.
+    pub is_decoy: bool,
+    pub last_use: Option<Use>,
+    /// When the secret before the newest was used last, while it still works.
+    pub older_secret_use: Option<Use>,
+}
+
+/// When and from where a key was used last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// To the minute.
+    pub at: Timestamp,
+    /// The caller's address, where it is known.
+    pub from: Option<String>,
 }
 
 /// What a key is at a moment: derived, never stored.

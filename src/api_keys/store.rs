@@ -8,7 +8,7 @@ use sea_orm::{
     DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 
-use super::{AllowedNetworks, ApiKey, Status};
+use super::{AllowedNetworks, ApiKey, Status, Use};
 use crate::platform::db::{begins_with, search_text};
 use crate::tenancy::{self, Role};
 
@@ -58,6 +58,16 @@ fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbE
         start: secret.start,
         end: secret.end,
         rotating_until: None,
+        revoked_reason: row.revoked_reason,
+        brand: row.brand,
+        requests_per_minute: row
+            .requests_per_minute
+            .map(u32::try_from)
+            .transpose()
+            .map_err(|_| damaged("requests_per_minute"))?,
+        is_decoy: row.is_decoy,
+        last_use: row.last_used_at.map(|at| Use { at, from: row.last_used_from }),
+        older_secret_use: None,
     })
 }
 
@@ -204,8 +214,13 @@ async fn with_secrets(
             let damaged = || DbErr::Type(format!("api_keys {} has no current secret", row.id));
             let current = own().find(|secret| secret.expires_at.is_none()).cloned();
             let current = current.ok_or_else(damaged)?;
-            let rotating_until = own().filter_map(|older| older.expires_at).max();
-            Ok(ApiKey { rotating_until, ..key(row, current)? })
+            let older = own().filter(|secret| secret.expires_at.is_some());
+            let older = older.max_by_key(|secret| secret.expires_at);
+            let rotating_until = older.and_then(|older| older.expires_at);
+            let older_secret_use = older.and_then(|older| {
+                older.last_used_at.map(|at| Use { at, from: older.last_used_from.clone() })
+            });
+            Ok(ApiKey { rotating_until, older_secret_use, ..key(row, current)? })
         })
         .collect()
 }
@@ -231,6 +246,11 @@ pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(),
         created_at: Set(new.created_at),
         expires_at: Set(new.expires_at),
         revoked_at: Set(new.revoked_at),
+        revoked_reason: Set(new.revoked_reason.clone()),
+        brand: Set(new.brand.clone()),
+        requests_per_minute: Set(new.requests_per_minute.map(i64::from)),
+        is_decoy: Set(new.is_decoy),
+        ..Default::default()
     };
     row.insert(tx).await?;
     Ok(())
@@ -252,6 +272,7 @@ pub(super) async fn insert_secret(
         end: Set(hint.end.clone()),
         created_at: Set(now),
         expires_at: Set(None),
+        ..Default::default()
     };
     row.insert(tx).await?;
     Ok(())

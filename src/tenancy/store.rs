@@ -40,6 +40,8 @@ pub async fn insert_organization(
         version: Set(1),
         created_at: Set(now),
         closed_at: Set(None),
+        requests_per_minute: Set(None),
+        leak_policy: Set("notify".to_owned()),
     };
     row.insert(connection).await?;
     Ok(id)
