@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use tokio_util::sync::CancellationToken;
 
+use crate::api_keys::ApiKeys;
 use crate::audit::By;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -37,6 +38,7 @@ pub struct State {
     pub mailer: Option<Mailer>,
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
+    pub api_keys: ApiKeys,
     pub resource_servers: ResourceServers,
     pub limits: RateLimits,
     /// Cancelled when the server begins to stop: endless answers end then.
@@ -76,6 +78,7 @@ impl App {
             passwords: Passwords::default(),
             mailer,
             clients: Clients::default(),
+            api_keys: ApiKeys::new(&config.api_keys),
             resource_servers: ResourceServers::default(),
             limits: RateLimits::default(),
             stopping: CancellationToken::new(),

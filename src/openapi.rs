@@ -55,6 +55,7 @@ pub fn management_api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(api_keys::api::list, api_keys::api::create))
         .routes(routes!(api_keys::api::read, api_keys::api::revoke))
+        .routes(routes!(api_keys::api::verify::verify))
         .routes(routes!(api_keys::api::rotate))
         .routes(routes!(api_keys::api::hand_over))
         .routes(routes!(members::list))

@@ -29,6 +29,8 @@ use crate::{clients, grants, health, identity, invitations, janitor, oauth, open
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take once the server is told to stop.
+/// How often the use of API keys is written down.
+const RECORD: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(10);
 const STYLE: &str = include_str!("http/portcullis.css");
 
@@ -59,6 +61,7 @@ pub async fn serve(
         bail!("the revocation log can't be read");
     }
     let janitor = tokio::spawn(janitor::run(app.clone()));
+    let recorder = tokio::spawn(record_uses(app.clone()));
     let stopping = app.stopping.clone();
     let drained = {
         let stopping = stopping.clone();
@@ -84,9 +87,27 @@ pub async fn serve(
     }
     follower.abort();
     janitor.abort();
+    recorder.abort();
+    write_uses(&app).await;
     // What still borrows a connection is answered by nobody any more.
     app.db.clone().close().await?;
     Ok(())
+}
+
+/// Writes down how API keys are used, in batches.
+async fn record_uses(app: App) {
+    let mut interval = tokio::time::interval(RECORD);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        write_uses(&app).await;
+    }
+}
+
+async fn write_uses(app: &App) {
+    if let Err(error) = app.api_keys.write_uses(&app.db).await {
+        tracing::error!(error = format!("{error:#}"), "the use of API keys can't be written down");
+    }
 }
 
 /// Drops what memory knows of the subject of an entry, before anyone is told that the entry is in force.

@@ -15,11 +15,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum_extra::extract::CookieJar;
 use entity::{OrganizationId, ProjectId, UserId};
 use portcullis_verifier::rejection::InvalidToken;
-use portcullis_verifier::{ApiKey, Principal, Rejection, ScopeSet, bearer_token};
+use portcullis_verifier::{ApiKey, Principal, Rejection, Scope, ScopeSet, bearer_token};
 
 pub use permission::*;
 
-use crate::api_keys::{self, UsedFrom, Verdict};
+use crate::api_keys::{Asker, Presented, UsedFrom, Verdict, Wanted};
 use crate::app::App;
 use crate::audit::{Actor, By};
 use crate::http::{ClientAddress, Problem, Source, session_token};
@@ -61,12 +61,28 @@ struct Known {
     actor: Actor,
 }
 
+/// A call that wants to be let in.
+struct Call<'a> {
+    headers: &'a HeaderMap,
+    address: Option<IpAddr>,
+    required: Option<&'a Scope>,
+    request_id: Option<&'a str>,
+}
+
 impl<P: Permission> FromRequestParts<App> for Caller<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
-        let known = authenticate(app, &parts.headers, address).await?;
+        let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
+        let required = P::SCOPE.map(str::parse).transpose()?;
+        let call = Call {
+            headers: &parts.headers,
+            address,
+            required: required.as_ref(),
+            request_id: source.request_id.as_deref(),
+        };
+        let known = authenticate(app, &call).await?;
         check::<P>(&known.permitted, known.project)?;
         if P::REACH == Reach::Installation
             && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
@@ -75,7 +91,6 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
                 "This is for the organization that runs the installation, and yours is another.";
             return Err(Problem::forbidden(detail));
         }
-        let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
         Ok(Self {
             scopes: known.scopes,
             permitted: known.permitted,
@@ -140,13 +155,10 @@ impl<P: Permission> Caller<P> {
 }
 
 /// Who is calling: by access token or API key, else by the session of a browser.
-async fn authenticate(
-    app: &App,
-    headers: &HeaderMap,
-    address: Option<IpAddr>,
-) -> Result<Known, Problem> {
+async fn authenticate(app: &App, call: &Call<'_>) -> Result<Known, Problem> {
+    let headers = call.headers;
     if headers.contains_key(header::AUTHORIZATION) {
-        let (principal, permitted) = by_credential(app, headers, address).await?;
+        let (principal, permitted) = by_credential(app, call).await?;
         return known(&principal, permitted);
     }
     match session_token(app, &CookieJar::from_headers(headers)) {
@@ -199,12 +211,8 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
 }
 
 /// Who holds the credential, and what it permits at this API.
-async fn by_credential(
-    app: &App,
-    headers: &HeaderMap,
-    address: Option<IpAddr>,
-) -> Result<(Principal, ScopeSet), Problem> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSet), Problem> {
+    let mut values = call.headers.get_all(header::AUTHORIZATION).iter();
     let header = match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),
         _ => None,
@@ -228,20 +236,27 @@ async fn by_credential(
             None => Err(not_accepted()),
         };
     }
-    let verified = api_keys::verify(&app.db, now, credential, UsedFrom::Address(address)).await?;
-    let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
-        return Err(not_accepted());
+    let from = UsedFrom::Address(call.address);
+    let wanted = Wanted { asker: Asker::Ourselves, from, scope: call.required };
+    let presented = Presented { text: credential, wanted, request_id: call.request_id };
+    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let (known, permitted) = match (verified.known, verified.verdict, call.required) {
+        (Some(known), Verdict::Valid(permitted), _) => (known, permitted),
+        (Some(known), Verdict::MissingScope(_), Some(required)) if !known.scopes.is_empty() => {
+            return Err(refuse(Rejection::InsufficientScope { required: required.clone() }));
+        }
+        _ => return Err(not_accepted()),
     };
-    let permitted = management_catalog().within(&scopes, &verified.reach);
+    let key = &known.key;
     let principal = Principal::from_api_key(ApiKey {
         id: key.id.to_string(),
         subject: key.id.to_string(),
         organization: key.organization.to_string(),
         project: key.project.map(|project| project.to_string()),
-        scopes,
+        scopes: known.scopes.clone(),
         creator: Some(key.created_by.to_string()),
         owner: key.owner.map(|owner| owner.to_string()),
-        expires_at: verified.ends.map(entity::Timestamp::unix_seconds),
+        expires_at: known.ends().map(entity::Timestamp::unix_seconds),
     });
     Ok((principal, permitted))
 }

@@ -57,6 +57,8 @@ permissions! {
     WriteGrants = Some(scopes::WRITE_GRANTS), Organization;
     ReadApiKeys = Some(scopes::READ_API_KEYS), Project;
     WriteApiKeys = Some(scopes::WRITE_API_KEYS), Project;
+    /// Ask what API keys are good for.
+    VerifyApiKeys = Some(scopes::VERIFY_API_KEYS), Project;
     /// Hand API keys over.
     AdminApiKeys = Some(scopes::ADMIN_API_KEYS), Project;
     ReadSigningKeys = Some(scopes::READ_SIGNING_KEYS), Installation;

@@ -1,5 +1,7 @@
 //! `/v1/api-keys`: making, listing, reading, handing over and revoking keys.
 
+pub mod verify;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;

@@ -8,24 +8,27 @@ mod hand_over;
 mod labels;
 mod networks;
 mod issue;
+mod known;
 mod revoke;
 mod rotate;
 mod store;
+mod uses;
 mod verify;
 
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 use serde::{Deserialize, Serialize};
 
-pub use decide::{UsedFrom, Verdict, decide};
+pub use decide::{Asker, Facts, UsedFrom, Verdict, Wanted, decide};
 pub use hand_over::hand_over;
 pub use issue::{NewApiKey, issue};
+pub use known::Known;
 pub use labels::Labels;
 pub use networks::AllowedNetworks;
 pub use revoke::revoke;
 pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
-pub use verify::{Verified, verify};
+pub use verify::{ApiKeys, Presented, Verified};
 
 /// The `[api_keys]` section.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,11 +37,17 @@ pub struct ApiKeySettings {
     /// The words that may stand between the brand and the random part; the first is the default. An empty word
     /// leaves the part out.
     pub environments: Vec<String>,
+    /// What keys begin with that were made elsewhere and are imported: they lack our checksum, and are looked up
+    /// nevertheless.
+    pub imported_prefixes: Vec<String>,
 }
 
 impl Default for ApiKeySettings {
     fn default() -> Self {
-        Self { environments: vec!["live".to_owned(), "test".to_owned()] }
+        Self {
+            environments: vec!["live".to_owned(), "test".to_owned()],
+            imported_prefixes: Vec::new(),
+        }
     }
 }
 

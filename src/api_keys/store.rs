@@ -1,13 +1,16 @@
 use entity::{
-    ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId, api_key, api_key_secret, user,
+    ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId, api_key, api_key_network,
+    api_key_scope_use, api_key_secret, membership, organization, user,
 };
 use portcullis_verifier::ScopeSet;
-use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
-    DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
+    EntityTrait as _, FromQueryResult, IdenStatic as _, Iterable as _, JoinType,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _, Set,
 };
 
+use super::uses::KeyUse;
 use super::{AllowedNetworks, ApiKey, Status, Use};
 use crate::platform::db::{begins_with, search_text};
 use crate::tenancy::{self, Role};
@@ -74,52 +77,97 @@ fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbE
 /// A key as a caller presented it, and what its owner may do now.
 pub(super) struct Found {
     pub key: ApiKey,
+    pub secret: SecretId,
     /// When the secret that was presented ends, if it was rotated out.
     pub secret_ends: Option<Timestamp>,
     /// None when the owner is suspended or no member any more.
     pub reach: Option<ScopeSet>,
+    /// How often all keys of the organization together may be used in a minute.
+    pub organization_per_minute: Option<u32>,
 }
 
+/// All that is asked of a key is in one row; only a role that the organization has made for itself is read after it.
 pub(super) async fn find_by_digest(
     connection: &impl ConnectionTrait,
     digest: [u8; 32],
-    now: Timestamp,
 ) -> Result<Option<Found>, DbErr> {
-    let secret = api_key_secret::Entity::find()
-        .filter(api_key_secret::Column::Digest.eq(digest.to_vec()))
-        .filter(
-            Condition::any()
-                .add(api_key_secret::Column::ExpiresAt.is_null())
-                .add(api_key_secret::Column::ExpiresAt.gt(now)),
-        )
-        .one(connection)
-        .await?;
-    let Some(secret) = secret else { return Ok(None) };
-    let Some(row) = api_key::Entity::find_by_id(secret.api_key_id).one(connection).await? else {
-        return Ok(None);
-    };
-    let reach = match row.owner_id {
-        Some(owner) => reach_of(connection, row.organization_id, owner).await?,
+    let owner = api_key::Entity::belongs_to(user::Entity)
+        .from(api_key::Column::OwnerId)
+        .to(user::Column::Id);
+    let role = api_key::Entity::belongs_to(membership::Entity)
+        .from((api_key::Column::OrganizationId, api_key::Column::OwnerId))
+        .to((membership::Column::OrganizationId, membership::Column::UserId));
+    let organization = api_key::Entity::belongs_to(organization::Entity)
+        .from(api_key::Column::OrganizationId)
+        .to(organization::Column::Id);
+    let key_of_secret = api_key_secret::Entity::belongs_to(api_key::Entity)
+        .from(api_key_secret::Column::ApiKeyId)
+        .to(api_key::Column::Id);
+    let mut query = api_key_secret::Entity::find()
+        .select_only()
+        .join(JoinType::InnerJoin, key_of_secret.into())
+        .join(JoinType::InnerJoin, organization.into())
+        .join(JoinType::LeftJoin, owner.into())
+        .join(JoinType::LeftJoin, role.into())
+        .filter(api_key_secret::Column::Digest.eq(digest.to_vec()));
+    for column in api_key_secret::Column::iter() {
+        query = query.column_as(column, format!("{SECRET}{}", column.as_str()));
+    }
+    for column in api_key::Column::iter() {
+        query = query.column_as(column, format!("{KEY}{}", column.as_str()));
+    }
+    for column in membership::Column::iter() {
+        query = query.column_as(column, format!("{ROLE}{}", column.as_str()));
+    }
+    let query = query
+        .column_as(organization::Column::ClosedAt, "closed_at")
+        .column_as(organization::Column::RequestsPerMinute, "organization_per_minute")
+        .column_as(user::Column::SuspendedAt, "suspended_at");
+    let Some(row) = query.into_model::<FoundRow>().one(connection).await? else { return Ok(None) };
+    let reach = match (row.closed_at, row.key.owner_id, row.role) {
         // One that was closed may do nothing, whatever was made beside the closing.
-        None if tenancy::is_closed(connection, row.organization_id).await? => None,
+        (Some(_), _, _) => None,
         // The organization itself may do everything.
-        None => Some(Role::Owner.scopes().clone()),
+        (None, None, _) => Some(Role::Owner.scopes().clone()),
+        (None, Some(_), Some(role)) if row.suspended_at.is_none() => {
+            Some(tenancy::scopes_of_member(connection, role).await?)
+        }
+        (None, Some(_), _) => None,
     };
-    let secret_ends = secret.expires_at;
-    Ok(Some(Found { key: key(row, secret)?, secret_ends, reach }))
+    Ok(Some(Found {
+        secret: row.secret.id,
+        secret_ends: row.secret.expires_at,
+        reach,
+        organization_per_minute: row.organization_per_minute.and_then(|it| u32::try_from(it).ok()),
+        key: key(row.key, row.secret)?,
+    }))
 }
 
-/// What somebody may do in the organization now: none when they are suspended or no member.
-async fn reach_of(
-    connection: &impl ConnectionTrait,
-    organization: OrganizationId,
-    user: UserId,
-) -> Result<Option<ScopeSet>, DbErr> {
-    let owner = user::Entity::find_by_id(user).one(connection).await?;
-    if owner.is_none_or(|owner| owner.suspended_at.is_some()) {
-        return Ok(None);
+const SECRET: &str = "secret_";
+const KEY: &str = "key_";
+const ROLE: &str = "role_";
+
+struct FoundRow {
+    secret: api_key_secret::Model,
+    key: api_key::Model,
+    /// The owner's membership, where there is one.
+    role: Option<membership::Model>,
+    closed_at: Option<Timestamp>,
+    suspended_at: Option<Timestamp>,
+    organization_per_minute: Option<i64>,
+}
+
+impl FromQueryResult for FoundRow {
+    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+        Ok(Self {
+            secret: api_key_secret::Model::from_query_result(row, SECRET)?,
+            key: api_key::Model::from_query_result(row, KEY)?,
+            role: membership::Model::from_query_result_optional(row, ROLE)?,
+            closed_at: row.try_get("", "closed_at")?,
+            suspended_at: row.try_get("", "suspended_at")?,
+            organization_per_minute: row.try_get("", "organization_per_minute")?,
+        })
     }
-    tenancy::find_reach(connection, organization, user).await
 }
 
 /// The key of this organization, or of any.
@@ -382,4 +430,104 @@ pub(super) async fn mark_revoked(
     }
     let rows = update.exec_with_returning(tx).await?;
     Ok(rows.first().map(|row| row.organization_id))
+}
+
+/// Networks of a key that are remembered; one more is no news.
+const MOST_NETWORKS: u64 = 500;
+/// Different scopes of a key whose use is remembered.
+const MOST_SCOPES: u64 = 200;
+
+/// Writes down how a key was used, and says from which networks it was for the first time, if not at all.
+pub(super) async fn record_use(
+    tx: &DatabaseTransaction,
+    id: ApiKeyId,
+    key_use: &KeyUse,
+) -> Result<Vec<String>, DbErr> {
+    let mut update = api_key::Entity::update_many()
+        .col_expr(api_key::Column::LastUsedAt, Expr::value(key_use.at))
+        .col_expr(api_key::Column::ToldUnusedAt, Expr::value(None::<i64>))
+        .filter(api_key::Column::Id.eq(id))
+        .filter(is_older(api_key::Column::LastUsedAt, key_use.at));
+    if let Some(from) = key_use.from {
+        update = update.col_expr(api_key::Column::LastUsedFrom, Expr::value(from.to_string()));
+    }
+    update.exec(tx).await?;
+    for (secret, (at, from)) in &key_use.secrets {
+        let mut update = api_key_secret::Entity::update_many()
+            .col_expr(api_key_secret::Column::LastUsedAt, Expr::value(*at))
+            .filter(api_key_secret::Column::Id.eq(*secret))
+            .filter(is_older(api_key_secret::Column::LastUsedAt, *at));
+        if let Some(from) = from {
+            let from = Expr::value(from.to_string());
+            update = update.col_expr(api_key_secret::Column::LastUsedFrom, from);
+        }
+        update.exec(tx).await?;
+    }
+    record_scopes(tx, id, key_use).await?;
+    record_networks(tx, id, key_use).await
+}
+
+/// Whether a time of use is not there yet or not later than this one.
+fn is_older<C: ColumnTrait>(column: C, at: Timestamp) -> Condition {
+    Condition::any().add(column.is_null()).add(column.lte(at))
+}
+
+async fn record_scopes(
+    tx: &DatabaseTransaction,
+    id: ApiKeyId,
+    key_use: &KeyUse,
+) -> Result<(), DbErr> {
+    use api_key_scope_use::{ActiveModel, Column, Entity};
+    for scope in &key_use.scopes {
+        let updated = Entity::update_many()
+            .col_expr(Column::LastUsedAt, Expr::value(key_use.at))
+            .filter(Column::ApiKeyId.eq(id))
+            .filter(Column::Scope.eq(scope.as_str()))
+            .exec(tx)
+            .await?;
+        let of_the_key = || Entity::find().filter(Column::ApiKeyId.eq(id));
+        if updated.rows_affected == 0 && of_the_key().count(tx).await? < MOST_SCOPES {
+            let row = ActiveModel {
+                api_key_id: Set(id),
+                scope: Set(scope.to_string()),
+                last_used_at: Set(key_use.at),
+            };
+            let conflict = OnConflict::columns([Column::ApiKeyId, Column::Scope])
+                .update_column(Column::LastUsedAt)
+                .to_owned();
+            Entity::insert(row).on_conflict(conflict).exec_without_returning(tx).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn record_networks(
+    tx: &DatabaseTransaction,
+    id: ApiKeyId,
+    key_use: &KeyUse,
+) -> Result<Vec<String>, DbErr> {
+    use api_key_network::{ActiveModel, Column, Entity};
+    let mut news = Vec::new();
+    for network in key_use.networks.iter().map(ToString::to_string) {
+        if Entity::find_by_id((id, network.clone())).one(tx).await?.is_some() {
+            continue;
+        }
+        let known = Entity::find().filter(Column::ApiKeyId.eq(id)).count(tx).await?;
+        if known >= MOST_NETWORKS {
+            break;
+        }
+        let row = ActiveModel {
+            api_key_id: Set(id),
+            network: Set(network.clone()),
+            first_used_at: Set(key_use.at),
+        };
+        let conflict =
+            OnConflict::columns([Column::ApiKeyId, Column::Network]).do_nothing().to_owned();
+        let inserted = Entity::insert(row).on_conflict(conflict).exec_without_returning(tx).await?;
+        // Where a key is used first is no news.
+        if known > 0 && inserted == 1 {
+            news.push(network);
+        }
+    }
+    Ok(news)
 }

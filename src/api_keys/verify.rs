@@ -1,41 +1,113 @@
-use portcullis_verifier::{ScopeSet, key};
-use sea_orm::DbErr;
+//! Checking what a caller presents as an API key: parse, find, decide, count, remember.
 
-use super::{ApiKey, UsedFrom, Verdict, decide, store};
-use crate::platform::db::Db;
+use std::sync::Arc;
+
 use entity::Timestamp;
+use portcullis_verifier::{ScopeSet, key};
+
+use super::known::{Known, KnownKeys};
+use super::uses::{Rule, Uses};
+use super::{ApiKeySettings, Facts, Verdict, Wanted, decide};
+use crate::platform::db::Db;
+use crate::revocation::Revocations;
+
+/// No key that we have imported is shorter or longer than this.
+const IMPORTED_LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
+
+/// The API keys as those see them who check them: in memory, true to the log, and counting.
+pub struct ApiKeys {
+    known: KnownKeys,
+    pub(super) uses: Uses,
+    /// What keys begin with that were made elsewhere, and so lack our checksum.
+    imported_prefixes: Vec<String>,
+}
+
+/// A text that somebody presents as a key.
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    pub text: &'a str,
+    pub wanted: Wanted<'a>,
+    /// By which the owner finds a refusal again.
+    pub request_id: Option<&'a str>,
+}
 
 /// A checked key: what was found, and the verdict over it.
 pub struct Verified {
-    pub key: Option<ApiKey>,
+    /// None where nothing was found; what was found may still be no business of whoever asks.
+    pub known: Option<Arc<Known>>,
     pub verdict: Verdict,
-    /// The most that its owner may do now.
-    pub reach: ScopeSet,
-    /// When what was presented ends: the key's own expiry, or the end of the grace of a secret that was rotated out.
-    pub ends: Option<Timestamp>,
 }
 
-/// Checks what a caller presents as an API key: parse, find, decide. Garbage dies at its checksum, without a
-/// look-up; the rest costs one indexed read, and the key's owner and role are read with it.
-///
-/// # Errors
-/// When the database fails.
-pub async fn verify(
-    db: &Db,
-    now: Timestamp,
-    presented: &str,
-    from: UsedFrom,
-) -> Result<Verified, DbErr> {
-    let unknown =
-        Verified { key: None, verdict: Verdict::Unknown, reach: ScopeSet::default(), ends: None };
-    if !key::has_valid_checksum(presented) {
-        return Ok(unknown);
+impl Verified {
+    /// The key, and what it is good for now.
+    #[must_use]
+    pub fn valid(self) -> Option<(Arc<Known>, ScopeSet)> {
+        match (self.known, self.verdict) {
+            (Some(known), Verdict::Valid(scopes)) => Some((known, scopes)),
+            _ => None,
+        }
     }
-    let Some(found) = store::find_by_digest(db.reader(), key::digest(presented), now).await? else {
-        return Ok(unknown);
-    };
-    let verdict = decide(&found.key, found.reach.as_ref(), from, now);
-    let ends = found.key.expires_at.into_iter().chain(found.secret_ends).min();
-    let reach = found.reach.unwrap_or_default();
-    Ok(Verified { key: Some(found.key), verdict, reach, ends })
+}
+
+impl Known {
+    /// When what was presented ends: the key's own expiry, or the end of the grace of a secret that was rotated out.
+    #[must_use]
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.key.expires_at.into_iter().chain(self.secret_ends).min()
+    }
+}
+
+impl ApiKeys {
+    #[must_use]
+    pub fn new(settings: &ApiKeySettings) -> Self {
+        Self {
+            known: KnownKeys::default(),
+            uses: Uses::default(),
+            imported_prefixes: settings.imported_prefixes.clone(),
+        }
+    }
+
+    /// Checks a key. Garbage dies at its checksum; a key that was seen within the minute costs no look-up, and any
+    /// other one indexed read.
+    ///
+    /// # Errors
+    /// When it is not in memory and the database fails.
+    pub async fn verify(
+        &self,
+        db: &Db,
+        revocations: &Revocations,
+        now: Timestamp,
+        presented: &Presented<'_>,
+    ) -> anyhow::Result<Verified> {
+        let unknown = Verified { known: None, verdict: Verdict::Unknown };
+        if !self.may_be_one(presented.text) {
+            return Ok(unknown);
+        }
+        let digest = key::digest(presented.text);
+        let Some(known) = self.known.find(db, revocations, digest).await? else {
+            return Ok(unknown);
+        };
+        let facts = Facts {
+            key: &known.key,
+            secret_ends: known.secret_ends,
+            reach: &known.reach,
+            scopes: &known.scopes,
+        };
+        let wanted = &presented.wanted;
+        let verdict = decide(&facts, wanted, now);
+        match Rule::of(&verdict, &known, wanted.scope, now) {
+            Some(rule) => self.uses.refused(&known, presented, rule, now),
+            None => self.uses.used(&known, wanted, now),
+        }
+        Ok(Verified { known: Some(known), verdict })
+    }
+
+    /// Whether a look-up is worth its while.
+    fn may_be_one(&self, text: &str) -> bool {
+        let is_imported = || {
+            let mut prefixes = self.imported_prefixes.iter();
+            IMPORTED_LENGTH.contains(&text.len()) && prefixes.any(|it| text.starts_with(it))
+        };
+        key::has_valid_checksum(text) || is_imported()
+    }
 }

@@ -86,6 +86,25 @@ impl<'de> Deserialize<'de> for Word {
     }
 }
 
+/// What tells one request from another.
+#[derive(Debug, ToSchema)]
+#[schema(
+    value_type = String,
+    pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    example = "0b2f1d0e-6c1f-4f0e-9a53-3f6f3f1f7a10"
+)]
+pub struct RequestId(String);
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.parse::<uuid::Uuid>() {
+            Ok(id) if id.to_string() == text => Ok(Self(text)),
+            _ => Err(serde::de::Error::custom("is no id of a request")),
+        }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -104,6 +123,9 @@ pub struct ListQuery {
     /// The id of what it was done to.
     #[param(inline)]
     target: Option<Word>,
+    /// The `X-Request-Id` of the answer to the request that it came of.
+    #[param(inline)]
+    request_id: Option<RequestId>,
     /// Events of this time and later.
     #[param(inline)]
     from: Option<Timestamp>,
@@ -140,6 +162,7 @@ pub async fn list(
         actor: query.actor.map(|word| word.0),
         action: query.action.map(|word| word.0),
         target: query.target.map(|word| word.0),
+        request_id: query.request_id.map(|id| id.0),
         from: query.from,
         to: query.to,
     };

@@ -146,6 +146,8 @@ pub struct Which {
     pub actor: Option<String>,
     pub action: Option<String>,
     pub target: Option<String>,
+    /// Of the request with this id.
+    pub request_id: Option<String>,
     /// At this time or later.
     pub from: Option<Timestamp>,
     /// Before this time.

@@ -76,6 +76,7 @@ fn matching(which: &Which) -> Select<audit_event::Entity> {
         (Column::Actor, &which.actor),
         (Column::Action, &which.action),
         (Column::Target, &which.target),
+        (Column::RequestId, &which.request_id),
     ] {
         if let Some(wanted) = wanted {
             query = query.filter(column.eq(wanted));

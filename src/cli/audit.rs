@@ -42,7 +42,8 @@ impl Audit {
             None => Of::Everybody,
         };
         let (from, to) = (wanted.from, wanted.to);
-        let which = Which { of, actor: None, action: None, target: None, from, to };
+        let which =
+            Which { of, actor: None, action: None, target: None, request_id: None, from, to };
         let mut export = Export::new(app.clock.now(), which);
         while let Some(events) = export.next(&app.db).await? {
             match std::io::stdout().lock().write_all(&as_lines(events)?) {

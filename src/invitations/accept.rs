@@ -7,6 +7,7 @@ use super::{find_open, store};
 use crate::audit::{self, Actor, Event, Source};
 use crate::identity::{self, CheckedUser, insert_user};
 use crate::platform::Refused;
+use crate::revocation::{self, Subject};
 use crate::tenancy;
 
 /// Who accepts.
@@ -78,5 +79,7 @@ pub async fn accept(
         .in_organization(organization)
         .with(serde_json::json!({ "role": invitation.role, "invitation": invitation.id }));
     audit::record(tx, now, &by, added).await?;
+    // Whoever comes back has keys that may do something again.
+    revocation::append_changed(tx, now, &[Subject::User(user.id)]).await?;
     Ok(user.id)
 }

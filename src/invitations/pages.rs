@@ -187,6 +187,7 @@ async fn joins(
         Err(NotAccepted::Refused(refused)) => return Err(refused.into()),
     };
     tx.commit().await?;
+    app.revocations.catch_up().await;
     let home = Redirect::to(&format!("{}/", app.config.base_path));
     match is_new {
         true => Ok((logs_in(app, source, cookies, user).await?, home).into_response()),

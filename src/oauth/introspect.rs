@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use super::client_authentication::{ClientCredentials, client_credentials};
 use super::{ErrorCode, OAuthError};
-use crate::api_keys::{self, AllowedNetworks, UsedFrom, Verdict};
+use crate::api_keys::{AllowedNetworks, Asker as KeyAsker, Presented, UsedFrom, Wanted};
 use crate::app::App;
 use crate::clients::{self, Client};
 use crate::grants;
-use crate::http::{Form, Parameters};
+use crate::http::{Form, Parameters, Source};
 use crate::resource_servers::{self, ResourceServer};
 use crate::tokens::inspect;
 
@@ -32,17 +32,22 @@ enum Asker {
 /// `POST /oauth/introspect`, RFC 7662 §2
 pub async fn post(
     State(app): State<App>,
+    Source(source): Source,
     headers: HeaderMap,
     Form(parameters): Form,
 ) -> Result<Response, OAuthError> {
     let parameters = parameters?;
+    let request_id = source.request_id;
     let asker = authenticate(&app, &headers, &parameters).await?;
     let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
     let answer = match &asker {
         Asker::ResourceServer(api) => match access_token(&app, token, |aud, _| aud == api.audience)
         {
             Some(answer) => Some(answer),
-            None => api_key(&app, api, token, used_from(&parameters)?).await?,
+            None => {
+                let from = used_from(&parameters)?;
+                api_key(&app, api, token, from, request_id.as_deref()).await?
+            }
         },
         Asker::Client(client) => {
             match access_token(&app, token, |_, id| id == client.id.to_string()) {
@@ -145,18 +150,14 @@ async fn api_key(
     asker: &ResourceServer,
     token: &str,
     from: UsedFrom,
+    request_id: Option<&str>,
 ) -> Result<Option<Value>, OAuthError> {
-    let verified = api_keys::verify(&app.db, app.clock.now(), token, from).await?;
-    let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
-        return Ok(None);
-    };
-    if !asker.is_offered_to(key.organization) {
-        return Ok(None);
-    }
-    let scopes = asker.catalog.within(&asker.catalog.relevant(&scopes), &verified.reach);
-    if scopes.is_empty() {
-        return Ok(None);
-    }
+    let wanted = Wanted { asker: KeyAsker::ResourceServer(asker), from, scope: None };
+    let presented = Presented { text: token, wanted, request_id };
+    let now = app.clock.now();
+    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let Some((known, scopes)) = verified.valid() else { return Ok(None) };
+    let key = &known.key;
     let mut answer = json!({
         "active": true,
         "token_type": "api_key",
@@ -170,7 +171,7 @@ async fn api_key(
         "iat": key.created_at.unix_seconds(),
     });
     if let Some(members) = answer.as_object_mut() {
-        if let Some(end) = verified.ends {
+        if let Some(end) = known.ends() {
             members.insert("exp".to_owned(), end.unix_seconds().into());
         }
         if let AllowedNetworks::Only(_) = key.allowed_networks {

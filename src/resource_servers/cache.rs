@@ -18,6 +18,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// The resource servers that this process has seen lately.
 pub struct ResourceServers {
     by_id: Cache<ResourceServerId, Arc<ResourceServer>>,
+    by_audience: Cache<String, ResourceServerId>,
     /// With the end of a credential that has been rotated.
     by_credential: Cache<[u8; 32], (ResourceServerId, Option<Timestamp>)>,
     /// Counts the invalidations.
@@ -28,6 +29,7 @@ impl Default for ResourceServers {
     fn default() -> Self {
         Self {
             by_id: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
+            by_audience: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
             epoch: AtomicU64::new(0),
             by_credential: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
         }
@@ -55,6 +57,27 @@ impl ResourceServers {
             self.by_id.invalidate(&id).await;
         }
         Ok(Some(found))
+    }
+
+    /// # Errors
+    /// When it is not in memory and the database fails.
+    pub async fn find_by_audience(
+        &self,
+        db: &Db,
+        audience: &str,
+    ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
+        if let Some(id) = self.by_audience.get(audience).await {
+            return self.find(db, id).await;
+        }
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let Some(found) = store::find_by_audience(db.reader(), audience).await? else {
+            return Ok(None);
+        };
+        self.by_audience.insert(audience.to_owned(), found.id).await;
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            self.by_audience.invalidate(audience).await;
+        }
+        self.find(db, found.id).await
     }
 
     /// The resource server whose credential has this digest.
@@ -86,6 +109,7 @@ impl ResourceServers {
     pub fn invalidate(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.by_id.invalidate_all();
+        self.by_audience.invalidate_all();
         self.by_credential.invalidate_all();
     }
 }

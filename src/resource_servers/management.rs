@@ -30,6 +30,7 @@ pub mod scopes {
     pub const WRITE_GRANTS: &str = "write:grants";
     pub const READ_API_KEYS: &str = "read:api-keys";
     pub const WRITE_API_KEYS: &str = "write:api-keys";
+    pub const VERIFY_API_KEYS: &str = "verify:api-keys";
     pub const ADMIN_API_KEYS: &str = "admin:api-keys";
     pub const READ_SIGNING_KEYS: &str = "read:signing-keys";
     pub const WRITE_SIGNING_KEYS: &str = "write:signing-keys";
@@ -42,6 +43,7 @@ pub mod scopes {
 const CATALOG: &[(&str, &str, bool)] = &[
     (scopes::READ_API_KEYS, "See the organization's API keys, without their secrets", false),
     (scopes::WRITE_API_KEYS, "Create and revoke the organization's API keys", false),
+    (scopes::VERIFY_API_KEYS, "Ask what the organization's API keys are good for", false),
     (scopes::ADMIN_API_KEYS, "Hand the organization's API keys over to others", true),
     (scopes::READ_ORGANIZATIONS, "See the organization", false),
     (scopes::WRITE_ORGANIZATIONS, "Rename the organization", true),

@@ -22,7 +22,7 @@ use entity::{
     ApiKeyId, ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, SecretId,
     SigningKeyId, TokenId, UserId,
 };
-use portcullis_verifier::revocation::Entry;
+use portcullis_verifier::revocation::{Entry, Mark};
 use portcullis_verifier::{AccessTokenClaims, RevocationSet};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -96,6 +96,18 @@ impl Revocations {
     #[must_use]
     pub fn contains(&self, subject: Subject) -> bool {
         self.set.contains(&subject.to_string())
+    }
+
+    /// The present moment. Take it before reading something, and ask `changed_since` when using it.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.set.mark()
+    }
+
+    /// Whether the log has brought anything about the subject since then.
+    #[must_use]
+    pub fn changed_since(&self, subject: &str, mark: Mark) -> bool {
+        self.set.changed_since(subject, mark)
     }
 
     /// The number of the last entry that this process has applied.

@@ -24,7 +24,7 @@ pub use store::{
     find_project, find_reach, find_role, first_member, hold_project, insert_membership,
     insert_organization, is_closed, is_last_owner, list_members, list_memberships,
     list_organizations, list_projects, list_roles, lock_organization, mark_organization_closed,
-    mark_project_deleted, revoke_invitations_into, set_operator, sole_ownerships,
+    mark_project_deleted, revoke_invitations_into, scopes_of_member, set_operator, sole_ownerships,
 };
 
 /// An organization.

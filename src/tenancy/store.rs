@@ -643,10 +643,23 @@ pub async fn find_reach(
     user: UserId,
 ) -> Result<Option<ScopeSet>, DbErr> {
     let row = membership::Entity::find_by_id((organization, user)).one(connection).await?;
-    let Some(row) = row else { return Ok(None) };
+    match row {
+        Some(row) => scopes_of_member(connection, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What the role of a membership allows; one of the organization's own is looked up.
+///
+/// # Errors
+/// When the database fails, or the row is damaged.
+pub async fn scopes_of_member(
+    connection: &impl ConnectionTrait,
+    row: membership::Model,
+) -> Result<ScopeSet, DbErr> {
     let roles = roles_of(connection, std::slice::from_ref(&row)).await?;
     let (_, _, scopes) = role_of(&row, &roles)?;
-    Ok(Some(scopes))
+    Ok(scopes)
 }
 
 /// Every organization that the user belongs to, oldest membership first.

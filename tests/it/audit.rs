@@ -434,6 +434,7 @@ async fn the_setup_in_a_browser_leaves_a_trace_too() {
         actor: None,
         action: None,
         target: None,
+        request_id: None,
         from: None,
         to: None,
     };

@@ -307,7 +307,7 @@ async fn a_revocation_on_the_command_line_reaches_a_running_server(
     assert!(lives(server, &world.credential, token).await);
     assert!(lives(server, &world.credential, &key.secret).await);
     operator_runs(server, &["api-keys", "revoke", &key.id]);
-    assert!(!lives(server, &world.credential, &key.secret).await);
+    eventually(async || !lives(server, &world.credential, &key.secret).await).await;
     operator_runs(server, &["clients", "revoke", &app.id]);
     eventually(async || !lives(server, &world.credential, token).await).await;
     assert_eq!(app.acts_for_itself("").await.refusal(), "401 invalid_client");

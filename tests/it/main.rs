@@ -49,3 +49,4 @@ mod starts;
 mod tenant_boundary;
 mod token;
 mod users;
+mod verify_api_keys;

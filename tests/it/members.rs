@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use entity::{OrganizationId, UserId};
+use portcullis::revocation::Subject;
 use portcullis::tenancy::{self, Role, RoleRef};
 use reqwest::StatusCode;
 use rstest::rstest;
@@ -340,6 +341,7 @@ async fn whoever_is_removed_takes_along_nothing(
     let (db, now) = (world.server.app.db.writer(), world.server.app.clock.now());
     let id = bob.id(&world.server).await;
     tenancy::insert_membership(db, now, world.organization, id, Role::Viewer).await.unwrap();
+    world.forgets_copies_of(Subject::User(id)).await;
     assert_eq!(app.refreshes(refresh).await.refusal(), "400 invalid_grant");
     assert_eq!(bob.visits(&app.request("read:tenants")).await.status, StatusCode::OK, "asked");
     let told = introspect(&world.server, &world.credential, &key).await;
@@ -372,9 +374,11 @@ async fn everybody_may_leave(#[values(Database::Sqlite, Database::Postgres)] dat
     };
     let db = world.server.app.db.writer();
     row.clone().update(db).await.unwrap();
+    let id = Subject::ApiKey(key.id.parse().unwrap());
     let key = Caller::with(&world.server, &key.secret);
     assert_eq!(key.deletes(&path(other_id)).await.status, StatusCode::FORBIDDEN);
     entity::api_key::ActiveModel { project_id: Set(None), ..row }.update(db).await.unwrap();
+    world.forgets_copies_of(id).await;
     assert_eq!(key.deletes(&path(other_id)).await.status, StatusCode::NO_CONTENT);
     assert_eq!(key.deletes(&path(other_id)).await.status, StatusCode::UNAUTHORIZED);
 }

@@ -70,7 +70,7 @@ fn each_operation_says_what_it_is_and_what_it_wants() {
             .filter_map(|requirement| requirement.get("bearer"))
             .collect();
         let listed: Value = match scopes[&(&*method, &*path)] {
-            Wants::Scope(scope) => [scope].as_slice().into(),
+            Wants::Scope(scope) | Wants::ScopeOrResourceServer(scope) => [scope].as_slice().into(),
             _ => Value::Array(Vec::new()),
         };
         assert_eq!(required, [&listed], "{what}: the sweep of the routes knows better");

@@ -20,6 +20,8 @@ pub enum Wants {
     ResourceServer,
     /// A token or an API key that covers this scope.
     Scope(&'static str),
+    /// The same, or the credential of a resource server.
+    ScopeOrResourceServer(&'static str),
     /// Any token or API key that the management API accepts.
     Anybody,
     /// A person who is logged in; others are sent to log in.
@@ -28,7 +30,8 @@ pub enum Wants {
     SetupLink,
 }
 use Wants::{
-    Anybody, Client, ClientOrResourceServer, Nothing, ResourceServer, Scope, Session, SetupLink,
+    Anybody, Client, ClientOrResourceServer, Nothing, ResourceServer, Scope, ScopeOrResourceServer,
+    Session, SetupLink,
 };
 
 /// The golden list. A route that is not here fails a test below.
@@ -65,6 +68,7 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("POST", "/v1/api-keys", Scope("write:api-keys")),
     ("DELETE", "/v1/api-keys/{id}", Scope("write:api-keys")),
     ("GET", "/v1/api-keys/{id}", Scope("read:api-keys")),
+    ("POST", "/v1/api-keys/verify", ScopeOrResourceServer("verify:api-keys")),
     ("POST", "/v1/api-keys/{id}/rotate", Scope("write:api-keys")),
     ("POST", "/v1/api-keys/{id}/hand-over", Scope("admin:api-keys")),
     ("GET", "/v1/members", Scope("read:members")),
@@ -273,7 +277,7 @@ async fn whoever_lacks_the_credential_is_refused(
                 let answer = asks(Some(&bearer(&key))).await;
                 assert!(answer.status != 403 && answer.status != 401, "{path}: {answer:?}");
             }
-            Scope(scope) => {
+            Scope(scope) | ScopeOrResourceServer(scope) => {
                 refused(&nobody, 401, "Bearer ");
                 let challenge = nobody.header("www-authenticate");
                 assert!(!challenge.contains("error"), "{challenge}: nothing was presented");
@@ -282,7 +286,11 @@ async fn whoever_lacks_the_credential_is_refused(
                     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}: {answer:?}");
                 }
                 refused(&asks(Some(&bearer(&token))).await, 401, "invalid_token");
-                refused(&asks(Some(&bearer(&world.credential))).await, 401, "invalid_token");
+                let resource_server = asks(Some(&bearer(&world.credential))).await;
+                match wants {
+                    Scope(_) => refused(&resource_server, 401, "invalid_token"),
+                    _ => assert_eq!(resource_server.status, 422, "it was let in"),
+                }
                 let answer = asks(Some(&bearer(&key))).await;
                 refused(&answer, 403, "insufficient_scope");
                 refused(&answer, 403, &format!("scope=\"{scope}\""));

@@ -19,7 +19,7 @@ const UNKNOWN: &str = "01h455vb4pex5vsknk084sn02q";
 fn routes() -> impl Iterator<Item = (Method, &'static str, Option<&'static str>)> {
     ROUTES.iter().filter(|(_, path, _)| path.starts_with("/v1/")).map(|(method, path, wants)| {
         let scope = match wants {
-            Wants::Scope(scope) => Some(*scope),
+            Wants::Scope(scope) | Wants::ScopeOrResourceServer(scope) => Some(*scope),
             Wants::Anybody => None,
             other => panic!("{path} wants {other:?}"),
         };
@@ -259,6 +259,7 @@ fn may(role: Role, scope: &str) -> bool {
         | "write:resource-servers"
         | "write:clients"
         | "admin:api-keys"
+        | "verify:api-keys"
         | "read:grants"
         | "write:grants"
         | "read:users"

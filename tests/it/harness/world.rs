@@ -7,6 +7,7 @@ use portcullis::identity::{NewUser, SetUp, create_user, set_up};
 use portcullis::resource_servers::{
     self, Catalog, CatalogScope, NewResourceServer, ResourceServer,
 };
+use portcullis::revocation;
 use portcullis::signing::Algorithm;
 use portcullis::tenancy::{self, Role};
 use secrecy::ExposeSecret as _;
@@ -200,7 +201,8 @@ impl World {
     /// Gives somebody another role, or takes them out of the organization.
     pub async fn puts(&self, person: &Person, role: Option<Role>) {
         use sea_orm::{ActiveModelTrait as _, EntityTrait as _, Set};
-        let (db, user) = (self.server.app.db.writer(), person.id(&self.server).await);
+        let (app, user) = (&self.server.app, person.id(&self.server).await);
+        let db = app.db.begin().await.unwrap();
         match role {
             Some(role) => {
                 let row = entity::membership::ActiveModel {
@@ -209,13 +211,24 @@ impl World {
                     role: Set(role.to_string()),
                     ..Default::default()
                 };
-                row.update(db).await.unwrap();
+                row.update(&db).await.unwrap();
             }
             None => {
                 let key = (self.organization, user);
-                entity::membership::Entity::delete_by_id(key).exec(db).await.unwrap();
+                entity::membership::Entity::delete_by_id(key).exec(&db).await.unwrap();
             }
         }
+        db.commit().await.unwrap();
+        self.forgets_copies_of(revocation::Subject::User(user)).await;
+    }
+
+    /// Says in the log what was changed behind its back.
+    pub async fn forgets_copies_of(&self, subject: revocation::Subject) {
+        let app = &self.server.app;
+        let tx = app.db.begin().await.unwrap();
+        revocation::append_changed(&tx, app.clock.now(), &[subject]).await.unwrap();
+        tx.commit().await.unwrap();
+        app.revocations.catch_up().await;
     }
 
     /// A further organization, with the owner of the first in a role.

@@ -1,0 +1,240 @@
+//! `POST /v1/api-keys/verify`: what a key is good for now, and if it is not, why.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
+use portcullis_verifier::{Scope, ScopeSet, bearer_token};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::access::{Caller, ReadApiKeys, VerifyApiKeys};
+use crate::api_keys::{Asker, Known, Labels, Presented, UsedFrom, Verdict, Verified, Wanted};
+use crate::app::App;
+use crate::http::{Json, Problem, Source};
+use crate::platform::Refused;
+use crate::resource_servers::{self, ResourceServer};
+
+/// The longest text that is taken for a key.
+const LONGEST_KEY: usize = 512;
+
+/// Who asks: an API by its own credential, or somebody of the key's organization.
+pub enum By {
+    ResourceServer(Arc<ResourceServer>),
+    Organization {
+        id: OrganizationId,
+        /// The one that the credential is confined to.
+        project: Option<ProjectId>,
+        /// Whether they may see more of keys than whether they are good.
+        sees_keys: bool,
+    },
+}
+
+impl FromRequestParts<App> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let authorization = parts.headers.get(header::AUTHORIZATION);
+        let bearer = authorization.and_then(|value| value.to_str().ok());
+        if let Some(credential) = bearer.and_then(|text| bearer_token(text).ok()) {
+            let credential = SecretString::from(credential);
+            let (apis, now) = (&app.resource_servers, app.clock.now());
+            if let Some(api) =
+                resource_servers::authenticate(apis, &app.db, now, &credential).await?
+            {
+                return Ok(Self::ResourceServer(api));
+            }
+        }
+        let caller = Caller::<VerifyApiKeys>::from_request_parts(parts, app).await?;
+        let sees_keys = caller.needs::<ReadApiKeys>().is_ok();
+        Ok(Self::Organization { id: caller.organization, project: caller.project, sees_keys })
+    }
+}
+
+/// A key to check.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = VerifyApiKey)]
+pub struct Verify {
+    /// What was presented as a key, whatever it is.
+    #[schema(value_type = String, min_length = 1, max_length = 512)]
+    key: SecretString,
+    /// What the call requires, such as `read:tenants/acme`.
+    #[schema(value_type = Option<String>, max_length = 256, example = "read:tenants")]
+    scope: Option<String>,
+    /// The audience of the API at which the key is used; an API that asks for itself need not say it.
+    #[schema(max_length = 2048)]
+    resource: Option<String>,
+    /// The address of whoever used the key. A key that is bound to networks is good from nowhere else.
+    #[schema(value_type = Option<String>, max_length = 45, example = "192.0.2.7")]
+    client_address: Option<IpAddr>,
+}
+
+/// Why a key is no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ApiKeyRefusal)]
+pub enum Reason {
+    /// There is no such key, or it is somebody else's.
+    Unknown,
+    Revoked,
+    Expired,
+    WrongNetwork,
+    MissingScope,
+    RateLimited,
+}
+
+/// What was found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKeyVerdict)]
+pub struct Answer {
+    /// Whether the call may go on.
+    valid: bool,
+    /// By which the owner of the key finds a refusal in the audit trail. Pass it on to whoever used the key.
+    #[schema(required)]
+    request_id: Option<String>,
+    /// Why it may not; null where it may, and where that is no business of yours.
+    #[schema(required)]
+    reason: Option<Reason>,
+    /// Null where there is none, and where it is no business of yours.
+    #[schema(required)]
+    api_key: Option<Found>,
+}
+
+/// What there is to know of the key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = VerifiedApiKey)]
+pub struct Found {
+    id: ApiKeyId,
+    name: String,
+    organization: OrganizationId,
+    /// The project that it is confined to.
+    #[schema(required)]
+    project: Option<ProjectId>,
+    created_by: UserId,
+    /// Whose role bounds it; null when it belongs to the organization itself.
+    #[schema(required)]
+    owner: Option<UserId>,
+    environment: String,
+    labels: Labels,
+    /// What it may do now: its own scopes within what its owner may do and the API offers.
+    scopes: Vec<String>,
+    /// When what was presented ends.
+    #[schema(required)]
+    expires_at: Option<Timestamp>,
+    /// Whether its secret was rotated out and works for its grace alone.
+    is_older_secret: bool,
+}
+
+impl Found {
+    fn new(known: &Known, scopes: &ScopeSet) -> Self {
+        let key = &known.key;
+        Self {
+            id: key.id,
+            name: key.name.clone(),
+            organization: key.organization,
+            project: key.project,
+            created_by: key.created_by,
+            owner: key.owner,
+            environment: key.environment.clone(),
+            labels: key.labels.clone(),
+            scopes: scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            expires_at: known.ends(),
+            is_older_secret: known.secret_ends.is_some(),
+        }
+    }
+}
+
+/// Verify an API key
+///
+/// For an API that is called with a key and keeps nothing in memory itself, by its own credential; or for whoever may
+/// verify the keys of their organization. The answer is 200 whatever was found. A key of somebody else is `unknown`.
+#[utoipa::path(
+    post, path = "/v1/api-keys/verify", tag = "API keys", request_body = Verify,
+    responses((status = 200, description = "What was found", body = Answer)),
+    security(("bearer" = ["verify:api-keys"]), ("session" = []))
+)]
+pub async fn verify(
+    State(app): State<App>,
+    by: By,
+    Source(source): Source,
+    Json(asked): Json<Verify>,
+) -> Result<Response, Problem> {
+    let checked = asked.checked()?;
+    let other_api = match (&by, &asked.resource) {
+        (By::ResourceServer(api), Some(resource)) if *resource != api.audience => {
+            return Err(Refused::field("resource", "is not your own audience").into());
+        }
+        (By::Organization { id, .. }, Some(resource)) => {
+            let found = app.resource_servers.find_by_audience(&app.db, resource).await?;
+            let found = found.filter(|api| api.is_offered_to(*id));
+            Some(found.ok_or_else(|| Refused::field("resource", "is no API that you may use"))?)
+        }
+        _ => None,
+    };
+    let asker = match &by {
+        By::ResourceServer(api) => Asker::ResourceServer(api),
+        By::Organization { id, project, .. } => {
+            Asker::Organization { id: *id, project: *project, at: other_api.as_deref() }
+        }
+    };
+    let from = UsedFrom::Address(asked.client_address.map(|address| address.to_canonical()));
+    let wanted = Wanted { asker, from, scope: checked.scope.as_ref() };
+    let request_id = source.request_id;
+    let presented = Presented { text: checked.key, wanted, request_id: request_id.as_deref() };
+    let now = app.clock.now();
+    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let sees_keys = match by {
+        By::ResourceServer(_) => true,
+        By::Organization { sees_keys, .. } => sees_keys,
+    };
+    let answer = Answer::new(verified, request_id, sees_keys);
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response())
+}
+
+impl Answer {
+    fn new(verified: Verified, request_id: Option<String>, sees_keys: bool) -> Self {
+        let (valid, reason, scopes) = match verified.verdict {
+            Verdict::Valid(scopes) => (true, None, scopes),
+            Verdict::Unknown => (false, Some(Reason::Unknown), ScopeSet::default()),
+            Verdict::Revoked => (false, Some(Reason::Revoked), ScopeSet::default()),
+            Verdict::Expired => (false, Some(Reason::Expired), ScopeSet::default()),
+            Verdict::WrongNetwork => (false, Some(Reason::WrongNetwork), ScopeSet::default()),
+            Verdict::MissingScope(scopes) => (false, Some(Reason::MissingScope), scopes),
+            Verdict::RateLimited => (false, Some(Reason::RateLimited), ScopeSet::default()),
+        };
+        let is_theirs = sees_keys && reason != Some(Reason::Unknown);
+        let known = verified.known.filter(|_| is_theirs);
+        Self {
+            valid,
+            request_id,
+            reason: reason.filter(|_| sees_keys),
+            api_key: known.map(|known| Found::new(&known, &scopes)),
+        }
+    }
+}
+
+/// What is asked, in a form that can be worked with.
+struct Checked<'a> {
+    key: &'a str,
+    scope: Option<Scope>,
+}
+
+impl Verify {
+    fn checked(&self) -> Result<Checked<'_>, Refused> {
+        use secrecy::ExposeSecret as _;
+        let key = self.key.expose_secret();
+        if key.is_empty() || key.chars().count() > LONGEST_KEY {
+            return Err(Refused::field("key", "must have 1 to 512 characters"));
+        }
+        let scope = self.scope.as_deref().map(str::parse).transpose();
+        let scope = scope
+            .map_err(|_| Refused::field("scope", "is not a scope; one looks like read:tenants"))?;
+        Ok(Checked { key, scope })
+    }
+}

@@ -1,0 +1,175 @@
+//! Keys in memory: a script that calls often costs one look-up a minute.
+//!
+//! What is kept is true to the revocation log: it bears the moment at which it was asked for, and whatever the log has
+//! brought since about the key, its owner, project or organization makes it stale.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use entity::{SecretId, Timestamp};
+use moka::future::Cache;
+use moka::ops::compute::Op;
+use portcullis_verifier::ScopeSet;
+use portcullis_verifier::revocation::Mark;
+use sea_orm::DbErr;
+
+use super::uses::Recent;
+use super::{ApiKey, store};
+use crate::platform::db::Db;
+use crate::revocation::{Revocations, Subject};
+
+const CAPACITY: u64 = 50_000;
+const LIFETIME: Duration = Duration::from_secs(60);
+/// Kept apart from the good ones, so that made-up keys can't crowd these out.
+const UNKNOWN_CAPACITY: u64 = 50_000;
+/// Short, for a key that is imported may have been tried before.
+const UNKNOWN_LIFETIME: Duration = Duration::from_secs(2);
+/// How often what was read may turn out to be overtaken by the log before the key is given up.
+const MOST_ATTEMPTS: usize = 4;
+
+/// The keys that this process has seen lately, by the SHA-256 of their secret.
+pub(super) struct KnownKeys {
+    known: Cache<[u8; 32], Arc<Known>>,
+    unknown: Cache<[u8; 32], ()>,
+}
+
+/// All that is asked of a key.
+pub struct Known {
+    pub key: ApiKey,
+    /// The secret that was presented.
+    pub secret: SecretId,
+    /// When that secret ends, if it was rotated out.
+    pub secret_ends: Option<Timestamp>,
+    /// The most that its owner may do: nothing when they are suspended or no member any more.
+    pub reach: ScopeSet,
+    /// What the key may do within that.
+    pub scopes: ScopeSet,
+    /// How often all keys of the organization together may be used in a minute.
+    pub organization_per_minute: Option<u32>,
+    pub(super) recent: Mutex<Recent>,
+    /// What it depends on, as the log names it.
+    subjects: Vec<String>,
+    asked_at: Mark,
+}
+
+/// Why nothing is known of a key.
+enum Miss {
+    Unknown,
+    Failed(Arc<DbErr>),
+}
+
+/// The database failed, for everybody who waited for the same key.
+#[derive(Debug)]
+struct LookUpFailed(Arc<DbErr>);
+
+impl fmt::Display for LookUpFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an API key can't be looked up")
+    }
+}
+
+impl std::error::Error for LookUpFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl Default for KnownKeys {
+    fn default() -> Self {
+        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build();
+        let unknown =
+            Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(UNKNOWN_LIFETIME).build();
+        Self { known, unknown }
+    }
+}
+
+impl KnownKeys {
+    /// The key with this secret, as it was at the beginning of the call or later.
+    ///
+    /// However many ask for the same key at once, one of them reads it.
+    pub(super) async fn find(
+        &self,
+        db: &Db,
+        revocations: &Revocations,
+        digest: [u8; 32],
+    ) -> anyhow::Result<Option<Arc<Known>>> {
+        let called_at = revocations.mark();
+        for _ in 0..MOST_ATTEMPTS {
+            let read = self.read(db, revocations, digest);
+            let known = match self.known.try_get_with(digest, read).await {
+                Ok(known) => known,
+                Err(miss) => {
+                    return match &*miss {
+                        Miss::Unknown => Ok(None),
+                        Miss::Failed(error) => Err(LookUpFailed(error.clone()).into()),
+                    };
+                }
+            };
+            if known.asked_at >= called_at || !known.is_stale(revocations) {
+                return Ok(Some(known));
+            }
+            self.forget(digest, &known).await;
+        }
+        anyhow::bail!("an API key changes faster than it can be read")
+    }
+
+    async fn read(
+        &self,
+        db: &Db,
+        revocations: &Revocations,
+        digest: [u8; 32],
+    ) -> Result<Arc<Known>, Miss> {
+        if self.unknown.contains_key(&digest) {
+            return Err(Miss::Unknown);
+        }
+        let asked_at = revocations.mark();
+        match store::find_by_digest(db.reader(), digest).await {
+            Ok(Some(found)) => Ok(Arc::new(Known::new(found, asked_at))),
+            Ok(None) => {
+                self.unknown.insert(digest, ()).await;
+                Err(Miss::Unknown)
+            }
+            Err(error) => Err(Miss::Failed(Arc::new(error))),
+        }
+    }
+
+    /// Removes that very answer, not a newer one that another call may have put there meanwhile.
+    async fn forget(&self, digest: [u8; 32], stale: &Arc<Known>) {
+        self.known
+            .entry(digest)
+            .and_compute_with(|entry| {
+                let same = entry.is_some_and(|entry| Arc::ptr_eq(entry.value(), stale));
+                std::future::ready(if same { Op::Remove } else { Op::Nop })
+            })
+            .await;
+    }
+}
+
+impl Known {
+    fn new(found: store::Found, asked_at: Mark) -> Self {
+        let store::Found { key, secret, secret_ends, reach, organization_per_minute } = found;
+        let reach = reach.unwrap_or_default();
+        let mut subjects = vec![
+            Subject::ApiKey(key.id).to_string(),
+            Subject::Organization(key.organization).to_string(),
+        ];
+        subjects.extend(key.owner.map(|owner| Subject::User(owner).to_string()));
+        subjects.extend(key.project.map(|project| Subject::Project(project).to_string()));
+        Self {
+            scopes: key.scopes.intersection(&reach),
+            key,
+            secret,
+            secret_ends,
+            reach,
+            organization_per_minute,
+            recent: Mutex::default(),
+            subjects,
+            asked_at,
+        }
+    }
+
+    fn is_stale(&self, revocations: &Revocations) -> bool {
+        self.subjects.iter().any(|subject| revocations.changed_since(subject, self.asked_at))
+    }
+}
