@@ -227,6 +227,7 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     if credential.contains('.') {
         let keys = app.signer.public_keys();
         return match inspect(&keys, &app.config.issuer, &app.revocations, now, credential) {
+            Some(claims) if !claims.may_be_used_from(call.address) => Err(not_accepted()),
             Some(claims) if claims.aud.contains(&app.config.issuer) => {
                 // What needs an admin was held back when the token was made.
                 let permitted = claims.scope.clone();

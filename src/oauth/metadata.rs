@@ -14,6 +14,8 @@ pub async fn get(State(app): State<App>) -> Response {
     let issuer = &app.config.issuer;
     let secrets = ["client_secret_basic", "client_secret_post"];
     let anyone = ["client_secret_basic", "client_secret_post", "none"];
+    let mut grant_types = GrantType::ALL.map(GrantType::as_str).to_vec();
+    grant_types.push(super::token::TOKEN_EXCHANGE);
     let document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth/authorize"),
@@ -23,7 +25,7 @@ pub async fn get(State(app): State<App>) -> Response {
         "jwks_uri": format!("{issuer}/oauth/jwks"),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
+        "grant_types_supported": grant_types,
         "token_endpoint_auth_methods_supported": anyone,
         "revocation_endpoint_auth_methods_supported": anyone,
         "introspection_endpoint_auth_methods_supported": secrets,

@@ -1,5 +1,8 @@
-use entity::{ClientId, GrantId, OrganizationId, ProjectId, Timestamp, TokenId, UserId};
+use entity::{
+    ApiKeyId, ClientId, GrantId, OrganizationId, ProjectId, SecretId, Timestamp, TokenId, UserId,
+};
 use portcullis_verifier::ScopeSet;
+use portcullis_verifier::network::Network;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 
@@ -10,14 +13,33 @@ use crate::signing::Signer;
 
 /// Everything that an access token says, decided.
 pub struct Authority<'a> {
-    pub grant: GrantId,
-    pub client: ClientId,
-    /// None when the client acts for itself.
-    pub user: Option<UserId>,
+    pub descent: Descent,
     pub organization: OrganizationId,
     pub project: Option<ProjectId>,
     pub resource_server: &'a ResourceServer,
     pub scopes: ScopeSet,
+}
+
+/// What the token descends from, and dies with.
+pub enum Descent {
+    Grant {
+        grant: GrantId,
+        client: ClientId,
+        /// None when the client acts for itself.
+        user: Option<UserId>,
+    },
+    /// It was exchanged (RFC 8693).
+    ApiKey {
+        key: ApiKeyId,
+        /// The one of its secrets that was presented.
+        secret: SecretId,
+        /// None when the key belongs to the organization itself.
+        owner: Option<UserId>,
+        /// From where the key may be used; none for anywhere.
+        allowed_networks: Option<Vec<Network>>,
+        /// When the key, or the secret, ends.
+        ends: Option<Timestamp>,
+    },
 }
 
 impl<'a> Authority<'a> {
@@ -25,9 +47,7 @@ impl<'a> Authority<'a> {
     #[must_use]
     pub fn of(grant: &Grant, resource_server: &'a ResourceServer, scopes: ScopeSet) -> Self {
         Self {
-            grant: grant.id,
-            client: grant.client,
-            user: grant.user,
+            descent: Descent::Grant { grant: grant.id, client: grant.client, user: grant.user },
             organization: grant.organization,
             project: grant.project,
             resource_server,
@@ -36,7 +56,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The claims of RFC 9068 §2.2, and `org`, `project` and `grant` beside them.
+/// The claims of RFC 9068 §2.2, and beside them `org` and `project` and what the token descends from.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -45,13 +65,25 @@ struct Claims<'a> {
     exp: i64,
     iat: i64,
     jti: TokenId,
-    client_id: ClientId,
+    client_id: String,
     scope: &'a str,
     org: OrganizationId,
     #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<ProjectId>,
-    grant: GrantId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<GrantId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<ApiKeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key_secret: Option<SecretId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_ips: Option<&'a [Network]>,
 }
+
+/// What a token is called that is told by its kind (RFC 8693 §3).
+pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// The body of a successful answer (RFC 6749 §5.1).
 #[derive(Serialize)]
@@ -63,6 +95,9 @@ pub struct TokenResponse {
     #[serde(serialize_with = "exposed_if_any", skip_serializing_if = "Option::is_none")]
     refresh_token: Option<SecretString>,
     scope: String,
+    /// Of an exchange (RFC 8693 §2.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
 }
 
 fn exposed<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
@@ -88,21 +123,46 @@ pub fn issue(
     authority: &Authority<'_>,
     refresh_token: Option<SecretString>,
 ) -> anyhow::Result<TokenResponse> {
-    let lifetime = settings.access_token(authority.resource_server.access_token_lifetime);
+    let mut lifetime = settings.access_token(authority.resource_server.access_token_lifetime);
+    if let Descent::ApiKey { ends: Some(end), .. } = authority.descent {
+        lifetime = lifetime.min(end.since(now));
+    }
     let scope = authority.scopes.to_string();
-    let claims = Claims {
+    let mut claims = Claims {
         iss: issuer,
-        sub: authority.user.map_or_else(|| authority.client.to_string(), |user| user.to_string()),
+        sub: String::new(),
         aud: &authority.resource_server.audience,
         exp: (now + lifetime).unix_seconds(),
         iat: now.unix_seconds(),
         jti: TokenId::new(now),
-        client_id: authority.client,
+        client_id: String::new(),
         scope: &scope,
         org: authority.organization,
         project: authority.project,
-        grant: authority.grant,
+        grant: None,
+        api_key: None,
+        api_key_secret: None,
+        owner: None,
+        allowed_ips: None,
     };
+    let mut issued_token_type = None;
+    match &authority.descent {
+        Descent::Grant { grant, client, user } => {
+            claims.grant = Some(*grant);
+            claims.client_id = client.to_string();
+            claims.sub = user.map_or_else(|| client.to_string(), |user| user.to_string());
+        }
+        // The script acts for itself, and no client stands between.
+        Descent::ApiKey { key, secret, owner, allowed_networks, ends: _ } => {
+            claims.client_id = key.to_string();
+            claims.sub = key.to_string();
+            claims.api_key = Some(*key);
+            claims.api_key_secret = Some(*secret);
+            claims.owner = *owner;
+            claims.allowed_ips = allowed_networks.as_deref();
+            issued_token_type = Some(ACCESS_TOKEN_TYPE);
+        }
+    }
     let access_token = signer.sign(authority.resource_server.algorithm, &claims)?.into();
     Ok(TokenResponse {
         access_token,
@@ -110,5 +170,6 @@ pub fn issue(
         expires_in: lifetime.as_secs(),
         refresh_token,
         scope,
+        issued_token_type,
     })
 }

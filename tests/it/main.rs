@@ -48,5 +48,6 @@ mod signing_keys_api;
 mod starts;
 mod tenant_boundary;
 mod token;
+mod token_exchange;
 mod users;
 mod verify_api_keys;

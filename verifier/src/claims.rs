@@ -1,7 +1,10 @@
 //! The claims of an access token (RFC 9068 §2.2).
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::network::{Network, may_be_used_from};
 use crate::scope::ScopeSet;
 
 /// What an access token says. Claims that aren't listed here are ignored.
@@ -36,6 +39,25 @@ pub struct AccessTokenClaims {
     /// The grant that the token descends from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
+    /// The API key that the token was exchanged for (RFC 8693).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// The one of its secrets that was presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_secret: Option<String>,
+    /// The user whose role bounds the API key. `None` when the organization itself owns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// From where the API key may be used. `None` is from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_ips: Option<Vec<Network>>,
+}
+
+impl AccessTokenClaims {
+    /// Whether the token may be used from `address`. An unknown address is no match for a list.
+    pub fn may_be_used_from(&self, address: Option<IpAddr>) -> bool {
+        may_be_used_from(self.allowed_ips.as_deref(), address)
+    }
 }
 
 /// The `aud` claim: in JSON a string when it is one audience and else an array of strings (RFC 7519 §4.1.3).

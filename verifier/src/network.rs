@@ -39,6 +39,15 @@ impl Network {
     }
 }
 
+/// Whether what is confined to these networks, if it is, may be used from `address`. An unknown address is no match.
+pub(crate) fn may_be_used_from(networks: Option<&[Network]>, address: Option<IpAddr>) -> bool {
+    match (networks, address) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(networks), Some(address)) => networks.iter().any(|network| network.contains(address)),
+    }
+}
+
 fn masked(address: IpAddr, prefix_length: u8) -> IpAddr {
     // A shift by the full width leaves no bits: the mask of a prefix of length 0.
     match address {

@@ -22,8 +22,19 @@ struct Facts {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Credential {
-    AccessToken { id: String, client: String, grant: Option<String> },
-    ApiKey { id: String, creator: Option<String>, owner: Option<String> },
+    AccessToken {
+        id: String,
+        client: String,
+        grant: Option<String>,
+        /// The API key that it was exchanged for, and the owner of that.
+        api_key: Option<String>,
+        owner: Option<String>,
+    },
+    ApiKey {
+        id: String,
+        creator: Option<String>,
+        owner: Option<String>,
+    },
 }
 
 /// What is known of an API key that was accepted.
@@ -60,6 +71,8 @@ impl Principal {
                 id: claims.jti,
                 client: claims.client_id,
                 grant: claims.grant,
+                api_key: claims.api_key,
+                owner: claims.owner,
             },
         }))
     }
@@ -101,7 +114,8 @@ impl Principal {
         Err(Rejection::InsufficientScope { required: required.clone() })
     }
 
-    /// In whose name the call is made: a user (`usr_…`), a client for itself (`app_…`) or an API key (`key_…`).
+    /// In whose name the call is made: a user (`usr_…`), a client for itself (`app_…`) or an API key (`key_…`), be it
+    /// presented itself or exchanged for a token.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
@@ -145,11 +159,11 @@ impl Principal {
         }
     }
 
-    /// The id of the API key. `None` for an access token.
+    /// The id of the API key, or of the one that an access token was exchanged for. `None` for other access tokens.
     pub fn api_key(&self) -> Option<&str> {
         match &self.0.credential {
             Credential::ApiKey { id, .. } => Some(id),
-            Credential::AccessToken { .. } => None,
+            Credential::AccessToken { api_key, .. } => api_key.as_deref(),
         }
     }
 
@@ -164,8 +178,9 @@ impl Principal {
     /// The user whose role bounds the API key now. `None` when the organization itself owns it.
     pub fn owner(&self) -> Option<&str> {
         match &self.0.credential {
-            Credential::ApiKey { owner, .. } => owner.as_deref(),
-            Credential::AccessToken { .. } => None,
+            Credential::ApiKey { owner, .. } | Credential::AccessToken { owner, .. } => {
+                owner.as_deref()
+            }
         }
     }
 }

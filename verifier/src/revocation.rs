@@ -110,7 +110,7 @@ impl RevocationSet {
     }
 
     /// Whether the token is no longer accepted: it, its grant, its client, its subject, its organization or its
-    /// project has been revoked, or has changed in such a way that tokens as old as this one are out of date.
+    /// project, or the secret or the owner of the API key that it was exchanged for, has been revoked, or has changed in such a way that tokens as old as this one are out of date.
     pub fn is_revoked(&self, claims: &AccessTokenClaims) -> bool {
         let state = self.read();
         [&claims.jti, &claims.client_id, &claims.sub]
@@ -118,6 +118,8 @@ impl RevocationSet {
             .chain(&claims.grant)
             .chain(&claims.org)
             .chain(&claims.project)
+            .chain(&claims.api_key_secret)
+            .chain(&claims.owner)
             .any(|subject| state.is_revoked(subject) || state.is_outdated(subject, claims.iat))
     }
 
@@ -229,6 +231,10 @@ mod tests {
             org: Some("org_1".to_owned()),
             project: Some("prj_1".to_owned()),
             grant: Some("gnt_1".to_owned()),
+            api_key: None,
+            api_key_secret: Some("sec_1".to_owned()),
+            owner: Some("usr_8".to_owned()),
+            allowed_ips: None,
         }
     }
 
@@ -249,7 +255,7 @@ mod tests {
 
     #[test]
     fn whatever_a_token_descends_from_can_revoke_it() {
-        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1"] {
+        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1", "sec_1", "usr_8"] {
             let set = RevocationSet::new();
             assert!(!set.is_revoked(&claims()));
             set.apply(&entry(1, EntryKind::Revoked, subject, 900));
@@ -265,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_change_of_whatever_a_token_descends_from_can_outdate_it() {
-        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1"] {
+        for subject in ["tok_1", "gnt_1", "app_1", "usr_1", "org_1", "prj_1", "sec_1", "usr_8"] {
             let set = RevocationSet::new();
             set.apply(&cutoff(1, subject, 60, 900));
             assert!(set.is_revoked(&issued_at(59)), "{subject}");

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::clients::{Client, requested};
 use crate::http::Parameters;
 use crate::revocation::Subject;
-use crate::tokens::{Authority, issue};
+use crate::tokens::{Authority, Descent, issue};
 
 pub(super) async fn tokens(
     app: &App,
@@ -24,9 +24,7 @@ pub(super) async fn tokens(
             OAuthError::new(ErrorCode::UnauthorizedClient, "the client's own grant has ended")
         })?;
     let authority = Authority {
-        grant,
-        client: client.id,
-        user: None,
+        descent: Descent::Grant { grant, client: client.id, user: None },
         organization: client.organization,
         project: None,
         resource_server: &requested.resource_server,

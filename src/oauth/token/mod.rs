@@ -4,6 +4,9 @@ mod authorization_code;
 mod client_credentials;
 pub mod pkce;
 mod refresh_token;
+mod token_exchange;
+
+pub use token_exchange::GRANT_TYPE as TOKEN_EXCHANGE;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -15,7 +18,7 @@ use super::{ErrorCode, OAuthError};
 use crate::app::App;
 use crate::audit::Actor;
 use crate::clients::{GrantType, RequestRefused};
-use crate::http::{Form, Source};
+use crate::http::{ClientAddress, Form, Source};
 
 /// All that may be asked here. None of it may come twice, whether this grant type reads it or not (§3.2).
 const PARAMETERS: [&str; 9] = [
@@ -34,6 +37,7 @@ const PARAMETERS: [&str; 9] = [
 pub async fn post(
     State(app): State<App>,
     Source(source): Source,
+    address: ClientAddress,
     headers: HeaderMap,
     Form(parameters): Form,
 ) -> Result<Response, OAuthError> {
@@ -44,6 +48,12 @@ pub async fn post(
     }
     let grant_type =
         parameters.get("grant_type")?.ok_or_else(|| OAuthError::missing("grant_type"))?;
+    // An API key needs no client beside it: what it may do, it may do by itself.
+    if grant_type == token_exchange::GRANT_TYPE {
+        let request_id = source.request_id.as_deref();
+        let body = token_exchange::tokens(&app, &headers, address, request_id, &parameters).await?;
+        return Ok(answer(&body));
+    }
     // 2. Who is the client?
     let client = authenticate(&app, &headers, &parameters).await?;
     // 3. May it use this grant type?

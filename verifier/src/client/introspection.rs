@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::http::Http;
-use crate::network::Network;
+use crate::network::{Network, may_be_used_from};
 use crate::principal::ApiKey;
 use crate::scope::ScopeSet;
 
@@ -117,13 +117,7 @@ fn read(body: &[u8]) -> Result<Option<Active>, serde_json::Error> {
 impl Active {
     /// Whether the key may be used from `address`. An unknown address is no match for a list.
     pub(super) fn may_be_used_from(&self, address: Option<IpAddr>) -> bool {
-        match (&self.allowed_networks, address) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(networks), Some(address)) => {
-                networks.iter().any(|network| network.contains(address))
-            }
-        }
+        may_be_used_from(self.allowed_networks.as_deref(), address)
     }
 }
 

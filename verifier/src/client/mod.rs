@@ -57,7 +57,8 @@ struct Inner {
 pub struct RequestContext {
     /// From where the request comes: the client itself, not a proxy in front of this server.
     ///
-    /// API keys that may only be used from certain networks are refused while this is `None`.
+    /// API keys that may only be used from certain networks, and tokens that were exchanged for one, are refused while
+    /// this is `None`.
     pub client_address: Option<IpAddr>,
 }
 
@@ -81,7 +82,7 @@ impl Verifier {
             return Err(Rejection::Unavailable(Unavailability::RevocationFeed));
         }
         if credential.split('.').count() == 3 {
-            self.verify_token(credential).await
+            self.verify_token(credential, context).await
         } else {
             self.inner
                 .api_keys
@@ -106,7 +107,11 @@ impl Verifier {
         rejection.challenge(realm.as_deref(), resource_metadata.as_deref())
     }
 
-    async fn verify_token(&self, token: &str) -> Result<Principal, Rejection> {
+    async fn verify_token(
+        &self,
+        token: &str,
+        context: &RequestContext,
+    ) -> Result<Principal, Rejection> {
         let expected = Expected {
             issuer: &self.inner.issuer,
             audience: Some(&self.inner.audience),
@@ -128,7 +133,9 @@ impl Verifier {
             tracing::debug!(%error, "an access token was refused");
             Rejection::from(error)
         })?;
-        if self.revocations().is_revoked(&claims) {
+        if self.revocations().is_revoked(&claims)
+            || !claims.may_be_used_from(context.client_address)
+        {
             return Err(Rejection::InvalidToken(InvalidToken::NotAccepted));
         }
         Ok(Principal::from_claims(claims))
