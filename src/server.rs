@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{map_request, map_response_with_state};
+use axum::middleware::{from_fn, map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
@@ -22,7 +22,7 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::app::App;
-use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
+use crate::http::{MAX_BODY, PageError, Problem, render_page_errors, tell_rate_limit};
 use crate::revocation::CatchUpRequests;
 use crate::{clients, grants, health, identity, invitations, janitor, oauth, openapi, revocation};
 
@@ -30,6 +30,8 @@ use crate::{clients, grants, health, identity, invitations, janitor, oauth, open
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Where the metrics are, on the listener of their own.
+pub const METRICS: &str = "/metrics";
 const STYLE: &str = include_str!("http/portcullis.css");
 
 /// Serves until `stop` resolves, then lets requests in flight finish.
@@ -59,6 +61,12 @@ pub async fn serve(
         bail!("the revocation log can't be read");
     }
     let janitor = tokio::spawn(janitor::run(app.clone()));
+    // A Redis that is there counts from the first call on; one that isn't holds nobody up.
+    app.key_limits.connect().await;
+    let redis = {
+        let app = app.clone();
+        tokio::spawn(async move { app.key_limits.stay_connected().await })
+    };
     let stopping = app.stopping.clone();
     let drained = {
         let stopping = stopping.clone();
@@ -84,9 +92,22 @@ pub async fn serve(
     }
     follower.abort();
     janitor.abort();
+    redis.abort();
     // What still borrows a connection is answered by nobody any more.
     app.db.clone().close().await?;
     Ok(())
+}
+
+/// Serves the metrics until the server begins to stop: on a listener of their own, for they are the operator's alone.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_metrics(app: App, listener: TcpListener) -> Result<()> {
+    let stopping = app.stopping.clone();
+    let router = Router::new().route(METRICS, get(health::metrics)).with_state(app);
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    Ok(serving.await?)
 }
 
 /// Drops what memory knows of the subject of an entry, before anyone is told that the entry is in force.
@@ -138,6 +159,7 @@ pub fn router(app: App) -> Router {
     let (management, _) = openapi::management_api().split_for_parts();
     let management = management
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(tell_rate_limit))
         // A browser's session counts here; what another site makes a browser send does not.
         .layer(CsrfLayer::new().with_rejection_response(api_call_from_elsewhere));
     let rooms = Router::new()

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum_extra::extract::CookieJar;
 use entity::{OrganizationId, ProjectId, UserId};
 use portcullis_verifier::rejection::InvalidToken;
@@ -22,7 +22,7 @@ pub use permission::*;
 use crate::api_keys::{self, UsedFrom, Verdict};
 use crate::app::App;
 use crate::audit::{Actor, By};
-use crate::http::{ClientAddress, Problem, Source, session_token};
+use crate::http::{ClientAddress, Problem, Source, leave_standing, session_token};
 use crate::identity;
 use crate::resource_servers::management_catalog;
 use crate::tenancy::{self, Membership};
@@ -66,7 +66,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
-        let known = authenticate(app, &parts.headers, address).await?;
+        let known = authenticate(app, parts, address).await?;
         check::<P>(&known.permitted, known.project)?;
         if P::REACH == Reach::Installation
             && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
@@ -140,13 +140,11 @@ impl<P: Permission> Caller<P> {
 }
 
 /// Who is calling: by access token or API key, else by the session of a browser.
-async fn authenticate(
-    app: &App,
-    headers: &HeaderMap,
-    address: Option<IpAddr>,
-) -> Result<Known, Problem> {
+async fn authenticate(app: &App, parts: &Parts, address: Option<IpAddr>) -> Result<Known, Problem> {
+    let headers = &parts.headers;
     if headers.contains_key(header::AUTHORIZATION) {
-        let (principal, permitted) = by_credential(app, headers, address).await?;
+        let (principal, permitted) =
+            by_credential(app, headers, &parts.extensions, address).await?;
         return known(&principal, permitted);
     }
     match session_token(app, &CookieJar::from_headers(headers)) {
@@ -202,6 +200,7 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
 async fn by_credential(
     app: &App,
     headers: &HeaderMap,
+    extensions: &Extensions,
     address: Option<IpAddr>,
 ) -> Result<(Principal, ScopeSet), Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
@@ -232,6 +231,7 @@ async fn by_credential(
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Err(not_accepted());
     };
+    count(app, &key, extensions).await?;
     let permitted = management_catalog().within(&scopes, &verified.reach);
     let principal = Principal::from_api_key(ApiKey {
         id: key.id.to_string(),
@@ -244,6 +244,19 @@ async fn by_credential(
         expires_at: verified.ends.map(entity::Timestamp::unix_seconds),
     });
     Ok((principal, permitted))
+}
+
+/// Counts one use of the key; what is left is told in the answer, whatever else comes of the call.
+async fn count(app: &App, key: &api_keys::ApiKey, extensions: &Extensions) -> Result<(), Problem> {
+    let organization = tenancy::find_organization(app.db.reader(), key.organization).await?;
+    let shared = organization.and_then(|organization| organization.requests_per_minute);
+    let allowance = key.allowance(&app.config.api_keys, shared);
+    let standing = app.key_limits.take(&allowance, 1).await;
+    leave_standing(extensions, standing);
+    if standing.is_refused() {
+        return Err(Problem::rate_limited(&standing));
+    }
+    Ok(())
 }
 
 /// The same challenge that our users' resource servers give, with a problem document as its body.

@@ -1,4 +1,4 @@
-//! The closed list of limited actions. Limits live in this process's memory.
+//! How often somebody may try to log in. These limits live in this process's memory.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
