@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_keys::ApiKeys;
@@ -15,7 +16,7 @@ use crate::platform::db::Db;
 use crate::platform::mail::Mailer;
 use crate::platform::master_key::{MasterKey, SealingKey};
 use crate::platform::password::Passwords;
-use crate::rate_limit::RateLimits;
+use crate::rate_limit::{KeyLimits, RateLimits};
 use crate::resource_servers::{self, ResourceServers};
 use crate::revocation::{CatchUpRequests, Revocations};
 use crate::signing::{self, Algorithm, Signer};
@@ -41,6 +42,9 @@ pub struct State {
     pub api_keys: ApiKeys,
     pub resource_servers: ResourceServers,
     pub limits: RateLimits,
+    pub key_limits: KeyLimits,
+    /// What is counted for operators.
+    pub metrics: Registry,
     /// Cancelled when the server begins to stop: endless answers end then.
     pub stopping: CancellationToken,
 }
@@ -70,6 +74,8 @@ impl App {
         resource_servers::ensure_management_api(&db, now, &config.issuer).await?;
         let signer = Signer::load(&db, master_key.sealing_key(signing::SEALING_LABEL)).await?;
         let (revocations, requests) = Revocations::new();
+        let mut metrics = Registry::default();
+        let key_limits = KeyLimits::new(clock.clone(), config.redis_url.as_ref(), &mut metrics)?;
         let state = State {
             refresh_tokens: RefreshTokens::new(
                 &config.brand,
@@ -81,6 +87,8 @@ impl App {
             api_keys: ApiKeys::new(&config.api_keys),
             resource_servers: ResourceServers::default(),
             limits: RateLimits::default(),
+            key_limits,
+            metrics,
             stopping: CancellationToken::new(),
             config,
             db,

@@ -25,6 +25,7 @@ pub async fn run(app: App) {
 pub async fn sweep(app: &App) {
     let now = app.clock.now();
     app.limits.forget_the_quiet();
+    app.key_limits.forget_the_quiet();
     // The log tells of new keys at once; this is for when reading them failed then.
     report("stale signing keys", app.signer.reload(&app.db).await.map(|()| 0));
     report("expired authorization codes", grants::delete_expired_codes(app.db.writer(), now).await);

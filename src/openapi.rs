@@ -199,6 +199,7 @@ fn describe_refusals(operation: &mut Operation, path: &str) {
         (has_body, "413", "The body is larger than 64 KiB"),
         (has_body, "415", "The body is not JSON"),
         (true, "422", "Some fields are missing or wrong"),
+        (true, "429", "The API key, or its organization, is over its rate limit"),
         (true, "503", "Busy; try again in a moment"),
     ];
     for (_, status, description) in refusals.into_iter().filter(|(applies, ..)| *applies) {
@@ -219,6 +220,16 @@ fn refusal(status: &str, description: &str) -> Response {
         let text = ObjectBuilder::new().schema_type(Type::String);
         let challenge = HeaderBuilder::new().schema(Some(text)).build();
         response = response.header("WWW-Authenticate", challenge);
+    }
+    if status == "429" {
+        for (name, kind) in [
+            ("Retry-After", Type::Integer),
+            ("RateLimit-Policy", Type::String),
+            ("RateLimit", Type::String),
+        ] {
+            let value = ObjectBuilder::new().schema_type(kind).build();
+            response = response.header(name, HeaderBuilder::new().schema(Some(value)).build());
+        }
     }
     response.build()
 }

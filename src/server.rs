@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{map_request, map_response_with_state};
+use axum::middleware::{from_fn, map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
@@ -22,16 +22,18 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::app::App;
-use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
+use crate::http::{MAX_BODY, PageError, Problem, render_page_errors, tell_rate_limit};
 use crate::revocation::CatchUpRequests;
 use crate::{clients, grants, health, identity, invitations, janitor, oauth, openapi, revocation};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests in flight may take once the server is told to stop.
 /// How often the use of API keys is written down.
 const RECORD: Duration = Duration::from_secs(1);
+/// How long requests in flight may take once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Where the metrics are, on the listener of their own.
+pub const METRICS: &str = "/metrics";
 const STYLE: &str = include_str!("http/portcullis.css");
 
 /// Serves until `stop` resolves, then lets requests in flight finish.
@@ -62,6 +64,12 @@ pub async fn serve(
     }
     let janitor = tokio::spawn(janitor::run(app.clone()));
     let recorder = tokio::spawn(record_uses(app.clone()));
+    // A Redis that is there counts from the first call on; one that isn't holds nobody up.
+    app.key_limits.connect().await;
+    let redis = {
+        let app = app.clone();
+        tokio::spawn(async move { app.key_limits.stay_connected().await })
+    };
     let stopping = app.stopping.clone();
     let drained = {
         let stopping = stopping.clone();
@@ -89,6 +97,7 @@ pub async fn serve(
     janitor.abort();
     recorder.abort();
     write_uses(&app).await;
+    redis.abort();
     // What still borrows a connection is answered by nobody any more.
     app.db.clone().close().await?;
     Ok(())
@@ -108,6 +117,18 @@ async fn write_uses(app: &App) {
     if let Err(error) = app.api_keys.write_uses(&app.db).await {
         tracing::error!(error = format!("{error:#}"), "the use of API keys can't be written down");
     }
+}
+
+/// Serves the metrics until the server begins to stop: on a listener of their own, for they are the operator's alone.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_metrics(app: App, listener: TcpListener) -> Result<()> {
+    let stopping = app.stopping.clone();
+    let router = Router::new().route(METRICS, get(health::metrics)).with_state(app);
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    Ok(serving.await?)
 }
 
 /// Drops what memory knows of the subject of an entry, before anyone is told that the entry is in force.
@@ -159,6 +180,7 @@ pub fn router(app: App) -> Router {
     let (management, _) = openapi::management_api().split_for_parts();
     let management = management
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(tell_rate_limit))
         // A browser's session counts here; what another site makes a browser send does not.
         .layer(CsrfLayer::new().with_rejection_response(api_call_from_elsewhere));
     let rooms = Router::new()

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum_extra::extract::CookieJar;
 use entity::{OrganizationId, ProjectId, UserId};
 use portcullis_verifier::rejection::InvalidToken;
@@ -22,7 +22,7 @@ pub use permission::*;
 use crate::api_keys::{Asker, Presented, UsedFrom, Verdict, Wanted};
 use crate::app::App;
 use crate::audit::{Actor, By};
-use crate::http::{ClientAddress, Problem, Source, session_token};
+use crate::http::{ClientAddress, Problem, Source, leave_standing, session_token};
 use crate::identity;
 use crate::resource_servers::management_catalog;
 use crate::tenancy::{self, Membership};
@@ -64,6 +64,7 @@ struct Known {
 /// A call that wants to be let in.
 struct Call<'a> {
     headers: &'a HeaderMap,
+    extensions: &'a Extensions,
     address: Option<IpAddr>,
     required: Option<&'a Scope>,
     request_id: Option<&'a str>,
@@ -78,6 +79,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
         let required = P::SCOPE.map(str::parse).transpose()?;
         let call = Call {
             headers: &parts.headers,
+            extensions: &parts.extensions,
             address,
             required: required.as_ref(),
             request_id: source.request_id.as_deref(),
@@ -239,8 +241,16 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     }
     let from = UsedFrom::Address(call.address);
     let wanted = Wanted { asker: Asker::Ourselves, from, scope: call.required };
-    let presented = Presented { text: credential, wanted, request_id: call.request_id };
-    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let presented =
+        Presented { text: credential, wanted, cost: Some(1), request_id: call.request_id };
+    let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
+    let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
+    if let Some(standing) = verified.standing {
+        leave_standing(call.extensions, standing);
+        if standing.is_refused() {
+            return Err(Problem::rate_limited(&standing));
+        }
+    }
     let (known, permitted) = match (verified.known, verified.verdict, call.required) {
         (Some(known), Verdict::Valid(permitted), _) => (known, permitted),
         (Some(known), Verdict::MissingScope(_), Some(required)) if !known.scopes.is_empty() => {

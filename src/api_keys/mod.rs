@@ -19,6 +19,8 @@ use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 use serde::{Deserialize, Serialize};
 
+use crate::rate_limit::Allowance;
+
 pub use decide::{Asker, Facts, UsedFrom, Verdict, Wanted, decide};
 pub use hand_over::hand_over;
 pub use issue::{NewApiKey, issue};
@@ -40,6 +42,8 @@ pub struct ApiKeySettings {
     /// What keys begin with that were made elsewhere and are imported: they lack our checksum, and are looked up
     /// nevertheless.
     pub imported_prefixes: Vec<String>,
+    /// How often a key may be used, where nothing else is said of it.
+    pub requests_per_minute: u32,
 }
 
 impl Default for ApiKeySettings {
@@ -47,7 +51,22 @@ impl Default for ApiKeySettings {
         Self {
             environments: vec!["live".to_owned(), "test".to_owned()],
             imported_prefixes: Vec::new(),
+            requests_per_minute: 120,
         }
+    }
+}
+
+impl ApiKeySettings {
+    /// # Errors
+    /// The sentence that says which setting is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.environments.is_empty() {
+            return Err("api_keys.environments must hold at least one word".to_owned());
+        }
+        if self.requests_per_minute == 0 {
+            return Err("api_keys.requests_per_minute must be at least 1".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -109,6 +128,16 @@ pub enum Status {
 }
 
 impl ApiKey {
+    /// How often it may be used; `shared` is what all keys of its organization may be used together, if that is limited.
+    #[must_use]
+    pub fn allowance(&self, settings: &ApiKeySettings, shared: Option<u32>) -> Allowance {
+        Allowance {
+            key: self.id,
+            per_minute: self.requests_per_minute.unwrap_or(settings.requests_per_minute),
+            organization: shared.map(|per_minute| (self.organization, per_minute)),
+        }
+    }
+
     #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {
         match (self.revoked_at, self.expires_at) {

@@ -9,6 +9,7 @@ use super::known::{Known, KnownKeys};
 use super::uses::{Rule, Uses};
 use super::{ApiKeySettings, Facts, Verdict, Wanted, decide};
 use crate::platform::db::Db;
+use crate::rate_limit::{KeyLimits, Standing};
 use crate::revocation::Revocations;
 
 /// No key that we have imported is shorter or longer than this.
@@ -18,8 +19,7 @@ const IMPORTED_LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
 pub struct ApiKeys {
     known: KnownKeys,
     pub(super) uses: Uses,
-    /// What keys begin with that were made elsewhere, and so lack our checksum.
-    imported_prefixes: Vec<String>,
+    settings: ApiKeySettings,
 }
 
 /// A text that somebody presents as a key.
@@ -27,6 +27,8 @@ pub struct ApiKeys {
 pub struct Presented<'a> {
     pub text: &'a str,
     pub wanted: Wanted<'a>,
+    /// How much of its rate limit the call uses up; none where it is not limited.
+    pub cost: Option<u32>,
     /// By which the owner finds a refusal again.
     pub request_id: Option<&'a str>,
 }
@@ -36,6 +38,8 @@ pub struct Verified {
     /// None where nothing was found; what was found may still be no business of whoever asks.
     pub known: Option<Arc<Known>>,
     pub verdict: Verdict,
+    /// How its rate limit stands, where it was counted.
+    pub standing: Option<Standing>,
 }
 
 impl Verified {
@@ -60,11 +64,7 @@ impl Known {
 impl ApiKeys {
     #[must_use]
     pub fn new(settings: &ApiKeySettings) -> Self {
-        Self {
-            known: KnownKeys::default(),
-            uses: Uses::default(),
-            imported_prefixes: settings.imported_prefixes.clone(),
-        }
+        Self { known: KnownKeys::default(), uses: Uses::default(), settings: settings.clone() }
     }
 
     /// Checks a key. Garbage dies at its checksum; a key that was seen within the minute costs no look-up, and any
@@ -76,10 +76,11 @@ impl ApiKeys {
         &self,
         db: &Db,
         revocations: &Revocations,
+        limits: &KeyLimits,
         now: Timestamp,
         presented: &Presented<'_>,
     ) -> anyhow::Result<Verified> {
-        let unknown = Verified { known: None, verdict: Verdict::Unknown };
+        let unknown = Verified { known: None, verdict: Verdict::Unknown, standing: None };
         if !self.may_be_one(presented.text) {
             return Ok(unknown);
         }
@@ -94,18 +95,29 @@ impl ApiKeys {
             scopes: &known.scopes,
         };
         let wanted = &presented.wanted;
-        let verdict = decide(&facts, wanted, now);
+        let mut verdict = decide(&facts, wanted, now);
+        let mut standing = None;
+        // A key that is good is counted, also where it may not do what it is used for: whoever hammers is slowed down.
+        let is_good = matches!(verdict, Verdict::Valid(_) | Verdict::MissingScope(_));
+        if let Some(cost) = presented.cost.filter(|_| is_good && !known.scopes.is_empty()) {
+            let shared = known.organization_per_minute;
+            let taken = limits.take(&known.key.allowance(&self.settings, shared), cost).await;
+            if taken.is_refused() {
+                verdict = Verdict::RateLimited;
+            }
+            standing = Some(taken);
+        }
         match Rule::of(&verdict, &known, wanted.scope, now) {
             Some(rule) => self.uses.refused(&known, presented, rule, now),
             None => self.uses.used(&known, wanted, now),
         }
-        Ok(Verified { known: Some(known), verdict })
+        Ok(Verified { known: Some(known), verdict, standing })
     }
 
     /// Whether a look-up is worth its while.
     fn may_be_one(&self, text: &str) -> bool {
         let is_imported = || {
-            let mut prefixes = self.imported_prefixes.iter();
+            let mut prefixes = self.settings.imported_prefixes.iter();
             IMPORTED_LENGTH.contains(&text.len()) && prefixes.any(|it| text.starts_with(it))
         };
         key::has_valid_checksum(text) || is_imported()

@@ -17,6 +17,7 @@ use crate::clients::is_loopback;
 use crate::identity::LoginSettings;
 use crate::platform::mail::MailSettings;
 use crate::platform::telemetry::LogSettings;
+use crate::rate_limit::check_redis_url;
 use crate::tokens::TokenSettings;
 pub use read::{DEFAULT_FILE, Overrides, read};
 
@@ -36,6 +37,11 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// `sqlite:` and a file, or `postgres://…`; a file in the data directory where it is empty.
     pub database_url: String,
+    /// `redis://` or `rediss://`, of the Redis or Valkey that counts how often API keys are used; each process counts
+    /// by itself where it is empty.
+    pub redis_url: String,
+    /// The address and port on which Prometheus finds the metrics; nowhere where it is empty.
+    pub metrics_listen: String,
     /// 32 bytes in base64; a file in the data directory where it is empty.
     pub master_key: String,
     /// What every credential begins with, so that secret scanners can name its owner.
@@ -57,6 +63,8 @@ impl Default for Settings {
             issuer: String::new(),
             data_dir: PathBuf::from("data"),
             database_url: String::new(),
+            redis_url: String::new(),
+            metrics_listen: String::new(),
             master_key: String::new(),
             brand: "pc".to_owned(),
             trusted_proxies: Vec::new(),
@@ -81,6 +89,8 @@ pub struct Config {
     /// Whether people reach us over https, so that cookies can say so.
     pub is_https: bool,
     pub database_url: Url,
+    pub redis_url: Option<SecretString>,
+    pub metrics_listen: Option<SocketAddr>,
     pub master_key: Option<SecretString>,
     pub master_key_file: PathBuf,
     pub brand: String,
@@ -112,7 +122,10 @@ impl Settings {
         })?;
         let issuer = self.checked_issuer(listen)?;
         let database_url = self.checked_database_url()?;
+        let metrics_listen = self.checked_metrics_listen()?;
+        check_redis_url(&self.redis_url).map_err(BadConfig)?;
         self.tokens.check().map_err(BadConfig)?;
+        self.api_keys.check().map_err(BadConfig)?;
         self.mail.check().map_err(BadConfig)?;
         self.check_prefixes()?;
         if self.login.session_seconds == 0 {
@@ -124,6 +137,8 @@ impl Settings {
             is_https: issuer.scheme() == "https",
             issuer: issuer.as_str().trim_end_matches('/').to_owned(),
             database_url,
+            redis_url: Some(self.redis_url).filter(|url| !url.is_empty()).map(SecretString::from),
+            metrics_listen,
             master_key: Some(self.master_key).filter(|key| !key.is_empty()).map(SecretString::from),
             master_key_file: self.data_dir.join("master.key"),
             brand: self.brand,
@@ -135,6 +150,19 @@ impl Settings {
             audit: self.audit,
             log: self.log,
         })
+    }
+
+    fn checked_metrics_listen(&self) -> Result<Option<SocketAddr>, BadConfig> {
+        if self.metrics_listen.is_empty() {
+            return Ok(None);
+        }
+        let address = self.metrics_listen.parse().map_err(|_| {
+            BadConfig(format!(
+                "metrics_listen is `{}`; it must be an address and port, such as 127.0.0.1:9464, or empty",
+                self.metrics_listen
+            ))
+        })?;
+        Ok(Some(address))
     }
 
     fn checked_issuer(&self, listen: SocketAddr) -> Result<Url, BadConfig> {
@@ -196,9 +224,6 @@ impl Settings {
                 return Err(BadConfig(format!("brand `{}` and `{word}` {rule}", self.brand)));
             }
         }
-        if self.api_keys.environments.is_empty() {
-            return Err(BadConfig("api_keys.environments must hold at least one word".to_owned()));
-        }
         Ok(())
     }
 
@@ -209,6 +234,7 @@ impl Settings {
             self.master_key = MASK.to_owned();
         }
         self.database_url = with_masked_password(self.database_url);
+        self.redis_url = with_masked_password(self.redis_url);
         self.mail.smtp_url =
             with_masked_password(self.mail.smtp_url.expose_secret().to_owned()).into();
         self
@@ -333,6 +359,16 @@ mod tests {
         let shown = toml::to_string(&settings.masked()).unwrap();
         assert!(!shown.contains("hunter"), "{shown}");
         assert!(shown.contains("smtps://portcullis:********@mail.example"), "{shown}");
+    }
+
+    #[test]
+    fn the_redis_password_is_in_no_text_for_people() {
+        let url = "rediss://portcullis:hunter2@redis.example:6380/1";
+        let settings = Settings { redis_url: url.into(), ..Settings::default() };
+        let shown = toml::to_string(&settings.masked()).unwrap();
+        assert!(shown.contains("rediss://portcullis:********@redis.example:6380/1"), "{shown}");
+        let error = checked(|it| it.redis_url = "http://:hunter2@h".into()).err().unwrap();
+        assert!(error.contains("redis_url") && !error.contains("hunter"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ const PREFIX: &str = "PORTCULLIS_";
 /// Variables with that prefix that are none: the file's name, and what the example API reads.
 const NO_SETTINGS: [&str; 2] = ["CONFIG", "CREDENTIAL"];
 /// Settings whose value no message may repeat.
-const SECRETS: [&str; 3] = ["master_key", "database_url", "mail.smtp_url"];
+const SECRETS: [&str; 4] = ["master_key", "database_url", "redis_url", "mail.smtp_url"];
 
 /// What a flag on the command line overrides.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -138,7 +138,10 @@ fn explain(error: &figment::Error) -> BadConfig {
             BadConfig(format!("`{key}`{place} must be a section with settings of its own"))
         }
         Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
-            let wanted = if wanted == "u64" { "a whole number from 0 up" } else { wanted };
+            let wanted = match wanted.as_str() {
+                "u32" | "u64" => "a whole number from 0 up",
+                wanted => wanted,
+            };
             BadConfig(format!("`{key}`{place} is {found}; it must be {wanted}"))
         }
         Kind::UnknownVariant(found, known) => {

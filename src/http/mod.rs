@@ -11,6 +11,7 @@ mod parameters;
 mod path;
 mod problem;
 mod query;
+mod rate_limit;
 mod session;
 mod source;
 
@@ -25,5 +26,6 @@ pub use parameters::{BadParameters, Doubled, Form, MAX_BODY, Parameters};
 pub use path::{PathId, PathIds};
 pub use problem::{Json, Problem, ProblemDocument};
 pub use query::{Limit, PageOf, Query, SearchText};
+pub use rate_limit::{leave_standing, tell_rate_limit, write_rate_limit};
 pub use session::{session_cookie_name, session_token};
 pub use source::Source;

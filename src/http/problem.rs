@@ -9,8 +9,15 @@ use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use super::parameters::{BadParameters, read_body};
+use super::rate_limit::write_rate_limit;
 use crate::platform::db::is_busy;
 use crate::platform::{FieldError, Refused};
+use crate::rate_limit::{Policy, Standing};
+
+/// What a problem is called that the status says all of.
+const BLANK: &str = "about:blank";
+/// The problem type of draft-ietf-httpapi-ratelimit-headers-11, section 5.1.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// A problem document on its way out.
 #[derive(Debug)]
@@ -20,6 +27,8 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     challenge: Option<String>,
+    /// Boxed, for problems are what handlers may return at any point, and few have one.
+    standing: Option<Box<Standing>>,
     cause: Option<anyhow::Error>,
 }
 
@@ -27,7 +36,7 @@ pub struct Problem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemDocument<'a> {
-    /// Always `about:blank`: the status says what kind of problem it is.
+    /// `about:blank` where the status says what kind of problem it is; else a URI for the kind.
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -37,6 +46,10 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [FieldError],
+    /// The rate limits that the call was over, where it was.
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false)]
+    violated_policies: Option<[&'static str; 1]>,
 }
 
 impl Problem {
@@ -47,6 +60,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             challenge: None,
+            standing: None,
             cause: None,
         }
     }
@@ -85,6 +99,19 @@ impl Problem {
         let detail =
             "Somebody else has changed it since you read it. Read it again, then edit that.";
         Self::new(StatusCode::PRECONDITION_FAILED, "Changed meanwhile", detail)
+    }
+
+    /// 429, for a credential that is over its rate limit.
+    #[must_use]
+    pub fn rate_limited(standing: &Standing) -> Self {
+        let whose = match standing.policy {
+            Policy::Key => "This API key",
+            Policy::Organization => "All API keys of this organization together",
+        };
+        let detail = format!("{whose} may be used {} times a minute.", standing.quota);
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", detail);
+        problem.standing = Some(Box::new(*standing));
+        problem
     }
 
     /// Adds the `WWW-Authenticate` header.
@@ -137,11 +164,12 @@ impl IntoResponse for Problem {
             tracing::error!(error = format!("{cause:#}"), "a request failed");
         }
         let document = ProblemDocument {
-            kind: "about:blank",
+            kind: if self.standing.is_some() { QUOTA_EXCEEDED } else { BLANK },
             title: self.title,
             status: self.status.as_u16(),
             detail: &self.detail,
             errors: &self.errors,
+            violated_policies: self.standing.as_ref().map(|it| [it.policy.name()]),
         };
         let mut response = (self.status, axum::Json(document)).into_response();
         let headers = response.headers_mut();
@@ -149,6 +177,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(standing) = &self.standing {
+            write_rate_limit(headers, standing);
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

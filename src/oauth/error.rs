@@ -6,8 +6,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::http::{BadParameters, Doubled, bearer_challenge};
+use crate::http::{BadParameters, Doubled, bearer_challenge, write_rate_limit};
 use crate::platform::db::is_busy;
+use crate::rate_limit::Standing;
 
 /// A registered error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct OAuthError {
     pub description: Cow<'static, str>,
     status: StatusCode,
     challenge: Option<String>,
+    /// The rate limit that refused.
+    standing: Option<Box<Standing>>,
     pub cause: Option<anyhow::Error>,
 }
 
@@ -78,6 +81,7 @@ impl OAuthError {
             description: description.into(),
             status: StatusCode::BAD_REQUEST,
             challenge: None,
+            standing: None,
             cause: None,
         }
     }
@@ -97,6 +101,16 @@ impl OAuthError {
     pub fn not_authenticated() -> Self {
         let mut error = Self::invalid_client(false);
         error.challenge = Some(bearer_challenge(None));
+        error
+    }
+
+    /// 429, for a credential that is over its rate limit.
+    #[must_use]
+    pub fn too_often(standing: Standing) -> Self {
+        let mut error =
+            Self::new(ErrorCode::TemporarilyUnavailable, "this API key is used too often");
+        error.status = StatusCode::TOO_MANY_REQUESTS;
+        error.standing = Some(Box::new(standing));
         error
     }
 
@@ -164,6 +178,9 @@ impl IntoResponse for OAuthError {
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
         if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(standing) = &self.standing {
+            write_rate_limit(headers, standing);
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

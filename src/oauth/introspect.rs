@@ -153,9 +153,10 @@ async fn api_key(
     request_id: Option<&str>,
 ) -> Result<Option<Value>, OAuthError> {
     let wanted = Wanted { asker: KeyAsker::ResourceServer(asker), from, scope: None };
-    let presented = Presented { text: token, wanted, request_id };
+    let presented = Presented { text: token, wanted, cost: None, request_id };
     let now = app.clock.now();
-    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
+    let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
     let Some((known, scopes)) = verified.valid() else { return Ok(None) };
     let key = &known.key;
     let mut answer = json!({

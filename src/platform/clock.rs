@@ -1,8 +1,8 @@
 //! The only place that asks what time it is, so that a test can move it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use entity::Timestamp;
 use time::OffsetDateTime;
@@ -29,6 +29,17 @@ impl Clock {
         match self {
             Self::System => OffsetDateTime::now_utc().into(),
             Self::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// How long it is since some moment in the past. This only ever goes forward: for spans that must not change when
+    /// the system's time is corrected.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match self {
+            Self::System => BEGINNING.elapsed(),
+            Self::Manual(_) => self.now().since(Timestamp(0)),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Organization {
     pub name: String,
     pub created_at: Timestamp,
     pub closed_at: Option<Timestamp>,
+    /// How often all of its API keys may be used together; none where that is not limited.
+    pub requests_per_minute: Option<u32>,
     pub version: i32,
 }
 

@@ -22,7 +22,14 @@ pub async fn create_organization(
     }
     let id = store::insert_organization(tx, now, name).await?;
     audit::record(tx, now, by, Event::new("organization.created", id).in_organization(id)).await?;
-    Ok(Organization { id, name: name.to_owned(), created_at: now, closed_at: None, version: 1 })
+    Ok(Organization {
+        id,
+        name: name.to_owned(),
+        created_at: now,
+        closed_at: None,
+        requests_per_minute: None,
+        version: 1,
+    })
 }
 
 /// Gives an organization another name.

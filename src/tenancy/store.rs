@@ -15,14 +15,21 @@ use sea_orm::{
 use super::{Member, Membership, Organization, OwnRole, Project, Role, RoleRef};
 use crate::platform::db::{begins_with, search_text};
 
-fn organization(row: organization::Model) -> Organization {
-    Organization {
+fn organization(row: organization::Model) -> Result<Organization, DbErr> {
+    let id = row.id;
+    let damaged = |_| DbErr::Type(format!("organizations {id}: requests_per_minute is damaged"));
+    Ok(Organization {
         id: row.id,
         name: row.name,
         created_at: row.created_at,
         closed_at: row.closed_at,
+        requests_per_minute: row
+            .requests_per_minute
+            .map(u32::try_from)
+            .transpose()
+            .map_err(damaged)?,
         version: row.version,
-    }
+    })
 }
 
 /// # Errors
@@ -53,7 +60,7 @@ pub async fn find_organization(
     connection: &impl ConnectionTrait,
     id: OrganizationId,
 ) -> Result<Option<Organization>, DbErr> {
-    Ok(organization::Entity::find_by_id(id).one(connection).await?.map(organization))
+    organization::Entity::find_by_id(id).one(connection).await?.map(organization).transpose()
 }
 
 /// Organizations, newest first: all whose name begins like this, or those of these ids.
@@ -78,7 +85,7 @@ pub async fn list_organizations(
     if let Some(before) = before {
         query = query.filter(organization::Column::Id.lt(before));
     }
-    Ok(query.all(connection).await?.into_iter().map(organization).collect())
+    query.all(connection).await?.into_iter().map(organization).collect()
 }
 
 pub(super) async fn update_organization(
@@ -96,7 +103,7 @@ pub(super) async fn update_organization(
     if let Some(version) = expected {
         update = update.filter(organization::Column::Version.eq(version));
     }
-    Ok(update.exec_with_returning(tx).await?.into_iter().next().map(organization))
+    update.exec_with_returning(tx).await?.into_iter().next().map(organization).transpose()
 }
 
 /// Waits for, and holds until the end of the transaction, the lock under which an organization's people change. False

@@ -120,6 +120,12 @@ async fn what_is_shown_can_be_read_back_and_holds_no_secret() {
             assert!(shown.contains("sslmode=require") && shown.contains("****"), "{shown}");
         }
     }
+    here.set("PORTCULLIS_REDIS_URL", "rediss://me:hunter2@redis.example/1");
+    for arguments in [&["config"][..], &["config", "--json"]] {
+        let shown = here.succeeds(arguments);
+        assert!(!shown.contains(secret), "{shown}");
+        assert!(shown.contains("rediss://me:********@redis.example/1"), "{shown}");
+    }
     let shown = here.succeeds(&["config"]);
     toml::from_str::<toml::Table>(&shown).unwrap();
     assert!(!here.directory().join("data").exists(), "showing makes nothing");
@@ -161,6 +167,18 @@ async fn a_wrong_setting_in_the_file_is_named() {
         ("trusted_proxies = '10.0.0.0/8'", &["`trusted_proxies`"]),
         ("brand = 'My Brand'", &["brand", "`My Brand`"]),
         ("[api_keys]\nenvironments = []", &["api_keys.environments"]),
+        ("[api_keys]\nrequests_per_minute = 0", &["api_keys.requests_per_minute"]),
+        (
+            "[api_keys]\nrequests_per_minute = -1",
+            &["`api_keys.requests_per_minute`", "-1", "whole number"],
+        ),
+        ("[api_keys]\nrequests_per_minute = 'many'", &["`api_keys.requests_per_minute`"]),
+        ("redis_url = 'http://:hunter2@h'", &["redis_url", "rediss://"]),
+        ("redis_url = 'redis://hunter2@h'", &["redis_url"]),
+        ("redis_url = 'hunter2'", &["redis_url"]),
+        ("redis_url = 424242", &["`redis_url`", "text"]),
+        ("metrics_listen = '9464'", &["metrics_listen", "`9464`", "127.0.0.1:9464"]),
+        ("metrics_listen = 9464", &["`metrics_listen`", "9464"]),
         ("issuer = 'auth.example.com'", &["issuer", "`auth.example.com`"]),
         ("issuer = 'http://auth.example.com'", &["issuer", "https"]),
         ("issuer = 'http://10.0.0.1'", &["issuer", "https"]),

@@ -67,6 +67,10 @@ async fn an_api_learns_what_a_key_is_good_for(
             "scopes": ["read:users", "write:tenants/eu/*"], "expires_at": "2999-01-01T00:00:00Z",
             "is_older_secret": false,
         },
+        "rate_limit": {
+            "policy": "key", "quota": 1_000_000, "remaining": good.json["rate_limit"]["remaining"],
+            "reset_seconds": good.json["rate_limit"]["reset_seconds"], "retry_after_seconds": null,
+        },
     });
     assert_eq!(good.json, expected);
     // The catalog of another API is another matter.
@@ -168,7 +172,8 @@ async fn a_key_of_somebody_else_is_unknown(
     let meaningless = world.api_key(&["write:api-keys"]).await;
     let wrong = portcullis_verifier::key::generate(&"pc_live".parse().unwrap()).unwrap();
     use secrecy::ExposeSecret as _;
-    let unknown = json!({ "valid": false, "reason": "unknown", "api_key": null });
+    let unknown =
+        json!({ "valid": false, "reason": "unknown", "api_key": null, "rate_limit": null });
     let told_of = |mut answer: Answer| {
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.json.as_object_mut().unwrap().remove("request_id");
@@ -222,7 +227,7 @@ async fn who_may_only_verify_is_told_no_more_than_that(
         made(&admin, json!({ "name": "ci", "scopes": ["read:tenants", "read:projects"] })).await;
     let asked = json!({ "key": secret, "scope": "read:tenants" });
     let told = gateway.posts(VERIFY, &asked).await;
-    let nothing = json!({ "valid": true, "reason": null, "api_key": null, "request_id": told.member("request_id") });
+    let nothing = json!({ "valid": true, "reason": null, "api_key": null, "rate_limit": null, "request_id": told.member("request_id") });
     assert_eq!(told.json, nothing);
     let told = gateway.posts(VERIFY, &json!({ "key": secret, "scope": "write:tenants" })).await;
     assert_eq!((&told.json["valid"], &told.json["reason"]), (&json!(false), &Value::Null));
@@ -459,4 +464,59 @@ async fn a_cold_key_is_read_once_however_many_ask() {
     for answer in asked {
         assert_eq!(answer.await.unwrap().json["valid"], true);
     }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_used_too_often_is_refused_with_what_is_left(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let (admin, api) = admin_and_api(&world).await;
+    let key = world.api_key(&["read:tenants"]).await;
+    let row = entity::api_key::ActiveModel {
+        id: sea_orm::Set(key.id.parse().unwrap()),
+        requests_per_minute: sea_orm::Set(Some(10)),
+        ..Default::default()
+    };
+    sea_orm::ActiveModelTrait::update(row, world.server.app.db.writer()).await.unwrap();
+    let verifies =
+        async |cost: u32| api.posts(VERIFY, &json!({ "key": key.secret, "cost": cost })).await;
+    let told = verifies(4).await;
+    assert_eq!(
+        (&told.json["valid"], &told.json["rate_limit"]["remaining"]),
+        (&json!(true), &json!(6))
+    );
+    assert_eq!(verifies(0).await.json["rate_limit"]["remaining"], 6, "to look only");
+    // Whoever may not do it is slowed down as well.
+    let asked = json!({ "key": key.secret, "scope": "write:tenants", "cost": 1 });
+    let told = api.posts(VERIFY, &asked).await;
+    assert_eq!((reason(&told), &told.json["rate_limit"]["remaining"]), ("missing_scope", &json!(5)));
+    let told = verifies(7).await;
+    assert_eq!(reason(&told), "rate_limited");
+    let limit = json!({ "policy": "key", "quota": 10, "remaining": 5, "reset_seconds": 30, "retry_after_seconds": 12 });
+    assert_eq!(told.json["rate_limit"], limit);
+    let event = refused_by(&world, &admin, told.member("request_id")).await;
+    assert_eq!(event["detail"]["rule"], "limit");
+    assert_eq!(verifies(5).await.json["valid"], true);
+    assert_eq!(reason(&verifies(1).await), "rate_limited");
+    assert_eq!(wrong_fields(&verifies(1001).await), ["cost"]);
+    // The exchange for a token counts as well.
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", key.secret.as_str()),
+        ("subject_token_type", "urn:portcullis:params:oauth:token-type:api-key"),
+        ("resource", world.api.audience.as_str()),
+    ];
+    let refused = http().post(world.server.url("/oauth/token")).form(&form).send().await.unwrap();
+    let refused = Answer::of(refused).await;
+    assert_eq!(refused.refusal(), "429 temporarily_unavailable");
+    assert_eq!(refused.header("retry-after"), "6");
+    assert!(refused.header("ratelimit").starts_with("\"key\";r=0;"), "{refused:?}");
+    // Time gives it back.
+    world.server.passes(Duration::from_secs(6));
+    assert_eq!(verifies(1).await.json["valid"], true);
+    // For whoever introspects, which is remembered for a minute, there is no limit.
+    let told = introspect(&world.server, &world.credential, &key.secret).await;
+    assert_eq!(told.json["active"], true);
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::header;
@@ -18,10 +19,14 @@ use crate::api_keys::{Asker, Known, Labels, Presented, UsedFrom, Verdict, Verifi
 use crate::app::App;
 use crate::http::{Json, Problem, Source};
 use crate::platform::Refused;
+use crate::rate_limit::Standing;
 use crate::resource_servers::{self, ResourceServer};
 
 /// The longest text that is taken for a key.
 const LONGEST_KEY: usize = 512;
+
+/// The most that one call may use up of a key's rate limit.
+const MOST_COST: u32 = 1000;
 
 /// Who asks: an API by its own credential, or somebody of the key's organization.
 pub enum By {
@@ -73,6 +78,9 @@ pub struct Verify {
     /// The address of whoever used the key. A key that is bound to networks is good from nowhere else.
     #[schema(value_type = Option<String>, max_length = 45, example = "192.0.2.7")]
     client_address: Option<IpAddr>,
+    /// How much of the key's rate limit the call uses up: 1 where it is left out, 0 to look only.
+    #[schema(maximum = 1000)]
+    cost: Option<u32>,
 }
 
 /// Why a key is no good.
@@ -104,6 +112,39 @@ pub struct Answer {
     /// Null where there is none, and where it is no business of yours.
     #[schema(required)]
     api_key: Option<Found>,
+    /// How the tighter of the key's limits stands; null where the call was not counted.
+    #[schema(required)]
+    rate_limit: Option<RateLimit>,
+}
+
+/// What is left of a quota.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RateLimit)]
+pub struct RateLimit {
+    /// `key` or `organization`.
+    policy: &'static str,
+    /// How much there is in a minute.
+    quota: u32,
+    remaining: u32,
+    /// Seconds until the whole quota is there again.
+    reset_seconds: u64,
+    /// Seconds to wait before the call may succeed; null where it did, and where it never can.
+    #[schema(required)]
+    retry_after_seconds: Option<u64>,
+}
+
+impl From<Standing> for RateLimit {
+    fn from(standing: Standing) -> Self {
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let wait = standing.retry_after.filter(|wait| *wait != Standing::NEVER);
+        Self {
+            policy: standing.policy.name(),
+            quota: standing.quota,
+            remaining: standing.remaining,
+            reset_seconds: seconds(standing.reset),
+            retry_after_seconds: wait.map(|wait| seconds(wait).max(1)),
+        }
+    }
 }
 
 /// What there is to know of the key.
@@ -186,9 +227,14 @@ pub async fn verify(
     let from = UsedFrom::Address(asked.client_address.map(|address| address.to_canonical()));
     let wanted = Wanted { asker, from, scope: checked.scope.as_ref() };
     let request_id = source.request_id;
-    let presented = Presented { text: checked.key, wanted, request_id: request_id.as_deref() };
-    let now = app.clock.now();
-    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let presented = Presented {
+        text: checked.key,
+        wanted,
+        cost: Some(asked.cost.unwrap_or(1)),
+        request_id: request_id.as_deref(),
+    };
+    let (now, limits) = (app.clock.now(), &app.key_limits);
+    let verified = app.api_keys.verify(&app.db, &app.revocations, limits, now, &presented).await?;
     let sees_keys = match by {
         By::ResourceServer(_) => true,
         By::Organization { sees_keys, .. } => sees_keys,
@@ -215,6 +261,7 @@ impl Answer {
             request_id,
             reason: reason.filter(|_| sees_keys),
             api_key: known.map(|known| Found::new(&known, &scopes)),
+            rate_limit: verified.standing.filter(|_| is_theirs).map(Into::into),
         }
     }
 }
@@ -231,6 +278,9 @@ impl Verify {
         let key = self.key.expose_secret();
         if key.is_empty() || key.chars().count() > LONGEST_KEY {
             return Err(Refused::field("key", "must have 1 to 512 characters"));
+        }
+        if self.cost.is_some_and(|cost| cost > MOST_COST) {
+            return Err(Refused::field("cost", "must be at most 1000"));
         }
         let scope = self.scope.as_deref().map(str::parse).transpose();
         let scope = scope

@@ -10,6 +10,7 @@ use super::super::{ErrorCode, OAuthError};
 use crate::api_keys::{AllowedNetworks, Asker, Known, Presented, UsedFrom, Wanted};
 use crate::app::App;
 use crate::http::{ClientAddress, Parameters};
+use crate::rate_limit::Standing;
 use crate::resource_servers::ResourceServer;
 use crate::tokens::{ACCESS_TOKEN_TYPE, Authority, Descent, issue};
 use portcullis_verifier::ScopeSet;
@@ -43,9 +44,13 @@ pub(super) async fn tokens(
     // 2. Is the key good there?
     let from = UsedFrom::Address(address);
     let wanted = Wanted { asker: Asker::ResourceServer(&api), from, scope: None };
-    let presented = Presented { text, wanted, request_id };
+    let presented = Presented { text, wanted, cost: Some(1), request_id };
     let now = app.clock.now();
-    let verified = app.api_keys.verify(&app.db, &app.revocations, now, &presented).await?;
+    let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
+    let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
+    if let Some(standing) = verified.standing.filter(Standing::is_refused) {
+        return Err(OAuthError::too_often(standing));
+    }
     let (known, effective) =
         verified.valid().ok_or_else(|| invalid("the subject_token is not accepted"))?;
     // 3. A token with what it may do there, or with less.

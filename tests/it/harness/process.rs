@@ -23,6 +23,7 @@ fn command(directory: &Path, database_url: &str, issuer: &str) -> Command {
     }
     command
         .current_dir(directory)
+        .env("PORTCULLIS_API_KEYS__REQUESTS_PER_MINUTE", "1000000")
         .args(["--issuer", issuer, "--listen", "127.0.0.1:0"])
         .args(["--database-url", database_url, "--data-dir"])
         .arg(directory);

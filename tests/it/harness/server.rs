@@ -40,11 +40,19 @@ impl Server {
 
     /// A second process on the same database, with the same issuer, master key and clock.
     pub async fn beside(&self) -> Self {
+        self.beside_with(|_| ()).await
+    }
+
+    /// A second process whose settings were changed first.
+    pub async fn beside_with(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (clock, issuer) = (self.app.clock.clone(), self.issuer.clone());
-        let issued_by = |settings: &mut Settings| settings.issuer = issuer;
-        Self { address, ..Self::run(self.database.clone(), listener, clock, issued_by).await }
+        let changes = |settings: &mut Settings| {
+            settings.issuer = issuer;
+            change(settings);
+        };
+        Self { address, ..Self::run(self.database.clone(), listener, clock, changes).await }
     }
 
     async fn run(
@@ -59,6 +67,8 @@ impl Server {
             database_url: database.url.clone(),
             ..Settings::default()
         };
+        // Tests are faster than the clock that stands still for them.
+        settings.api_keys.requests_per_minute = 1_000_000;
         change(&mut settings);
         let config = settings.check().unwrap();
         let (app, requests) = App::open(config, clock).await.unwrap();

@@ -37,6 +37,15 @@ impl Database {
     }
 }
 
+/// The Redis that tests share, or none where it is missing. Ids tell their tests apart in it.
+pub fn redis_url() -> Option<String> {
+    let url = std::env::var("PORTCULLIS_TEST_REDIS_URL").ok();
+    if url.is_none() {
+        missing("Redis", "set PORTCULLIS_TEST_REDIS_URL to a throw-away server's URL");
+    }
+    url
+}
+
 async fn create_postgres() -> Option<String> {
     use sea_orm::{ConnectionTrait as _, Database};
     let Ok(admin) = std::env::var("PORTCULLIS_TEST_POSTGRES_URL") else {
