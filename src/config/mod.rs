@@ -196,10 +196,7 @@ impl Settings {
                 return Err(BadConfig(format!("brand `{}` and `{word}` {rule}", self.brand)));
             }
         }
-        if self.api_keys.environments.is_empty() {
-            return Err(BadConfig("api_keys.environments must hold at least one word".to_owned()));
-        }
-        Ok(())
+        self.api_keys.check().map_err(BadConfig)
     }
 
     /// The settings with secrets masked, for people to see.
