@@ -54,8 +54,15 @@ struct Document;
 pub fn management_api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(api_keys::api::list, api_keys::api::create))
-        .routes(routes!(api_keys::api::read, api_keys::api::revoke))
         .routes(routes!(api_keys::api::verify::verify))
+        .routes(routes!(
+            api_keys::api::read,
+            api_keys::api::edit::edit,
+            api_keys::api::revoke::revoke
+        ))
+        .routes(routes!(api_keys::api::revoke::revoke_for_a_reason))
+        .routes(routes!(api_keys::api::revoke::revoke_many))
+        .routes(routes!(api_keys::api::import::import))
         .routes(routes!(api_keys::api::rotate))
         .routes(routes!(api_keys::api::hand_over))
         .routes(routes!(members::list))
@@ -168,7 +175,8 @@ fn describe_text(schema: &mut RefOr<Schema>) {
 fn name_apart(operation: &mut Operation, path: &str) {
     let mut name = operation.operation_id.take().unwrap_or_default();
     for segment in path.split('/').skip(2).filter(|segment| !segment.starts_with('{')) {
-        let segment = segment.replace('-', "_");
+        // A verb stands behind a colon, and the handler is named after it.
+        let segment = segment.split(':').next().unwrap_or_default().replace('-', "_");
         if !name.contains(&segment) {
             name = format!("{name}_{segment}");
         }

@@ -61,6 +61,7 @@ permissions! {
     VerifyApiKeys = Some(scopes::VERIFY_API_KEYS), Project;
     /// Hand API keys over.
     AdminApiKeys = Some(scopes::ADMIN_API_KEYS), Project;
+    ImportApiKeys = Some(scopes::ADMIN_API_KEYS), Organization;
     ReadSigningKeys = Some(scopes::READ_SIGNING_KEYS), Installation;
     WriteSigningKeys = Some(scopes::WRITE_SIGNING_KEYS), Installation;
     ReadAuditEvents = Some(scopes::READ_AUDIT_EVENTS), Organization;

@@ -1,17 +1,18 @@
 use entity::{ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId};
+use portcullis_verifier::ScopeSet;
 use portcullis_verifier::key::{self, Prefix};
-use portcullis_verifier::{Scope, ScopeSet};
 use sea_orm::DatabaseTransaction;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::labels::check_labels;
+use super::scopes::ScopeCheck;
 use super::{AllowedNetworks, ApiKey, ApiKeySettings, Labels, store};
 use crate::audit::{self, By, Event};
-use crate::platform::{FieldError, Refused, checked_description, checked_name};
+use crate::platform::{
+    FieldError, Refused, check_requests_per_minute, checked_description, checked_name,
+};
 use crate::resource_servers::ResourceServer;
 use crate::tenancy;
-
-const MAX_SCOPES: usize = 100;
 
 /// An API key to be.
 pub struct NewApiKey<'a> {
@@ -29,10 +30,14 @@ pub struct NewApiKey<'a> {
     pub allowed_ips: Option<&'a [String]>,
     /// One of the settings' environments; the first where none is named.
     pub environment: Option<&'a str>,
+    /// One of the brands in force; none for the installation's first, whichever that is when the key is rotated.
+    pub brand: Option<&'a str>,
+    /// How often it may be used; none for what is usual.
+    pub requests_per_minute: Option<u32>,
     pub expires_at: Option<Timestamp>,
 }
 
-/// Makes a key; its secret is told this once.
+/// Makes a key; its secret is told this once. `brands` are those in force, the usual one first.
 ///
 /// # Errors
 /// When a field is wrong or something of ours fails.
@@ -40,7 +45,7 @@ pub async fn issue(
     tx: &DatabaseTransaction,
     now: Timestamp,
     by: &By,
-    brand: &str,
+    brands: &[&str],
     settings: &ApiKeySettings,
     resource_servers: &[ResourceServer],
     new: NewApiKey<'_>,
@@ -49,16 +54,16 @@ pub async fn issue(
     let name = checked_name("name", new.name, &mut errors).to_owned();
     let description = checked_description(new.description, &mut errors).to_owned();
     check_labels(&new.labels, &mut errors);
-    let scopes = checked_scopes(&new, resource_servers, &mut errors);
+    let scopes = ScopeCheck::new(resource_servers, new.reach).check(new.scopes, &mut errors);
     let allowed_networks = AllowedNetworks::checked(new.allowed_ips, &mut errors);
     if new.expires_at.is_some_and(|end| end <= now) {
         errors.push(FieldError::new("expires_at", "must be in the future"));
     }
-    let first = settings.environments.first().map(String::as_str).unwrap_or_default();
-    let environment = new.environment.unwrap_or(first);
-    if !settings.environments.iter().any(|known| known == environment) {
-        let message = format!("must be one of: {}", settings.environments.join(", "));
-        errors.push(FieldError::new("environment", message));
+    check_requests_per_minute("requests_per_minute", new.requests_per_minute, &mut errors);
+    let environment = settings.checked_environment(new.environment, &mut errors);
+    if new.brand.is_some_and(|brand| !brands.contains(&brand)) {
+        let message = format!("must be one of: {}", brands.join(", "));
+        errors.push(FieldError::new("brand", message));
     }
     if let Some(project) = new.project
         && !tenancy::hold_project(tx, new.organization, project).await?
@@ -68,7 +73,7 @@ pub async fn issue(
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
     }
-    let secret = key::generate(&Prefix::new(brand, environment)?)?;
+    let secret = key::generate(&Prefix::new(brand_in_force(new.brand, brands), environment)?)?;
     let text = secret.expose_secret();
     let hint = store::Hint::of(text);
     let key = ApiKey {
@@ -91,8 +96,8 @@ pub async fn issue(
         end: hint.end.clone(),
         rotating_until: None,
         revoked_reason: None,
-        brand: None,
-        requests_per_minute: None,
+        brand: new.brand.map(str::to_owned),
+        requests_per_minute: new.requests_per_minute,
         is_decoy: false,
         last_use: None,
         older_secret_use: None,
@@ -106,49 +111,20 @@ pub async fn issue(
     Ok((key, secret))
 }
 
-/// Every scope must be one that some resource server offers, and within the maker's own reach.
-fn checked_scopes(
-    new: &NewApiKey<'_>,
-    resource_servers: &[ResourceServer],
-    errors: &mut Vec<FieldError>,
-) -> ScopeSet {
-    if new.scopes.is_empty() || new.scopes.len() > MAX_SCOPES {
-        errors.push(FieldError::new("scopes", "must hold 1 to 100 scopes"));
-        return ScopeSet::default();
-    }
-    let mut scopes = ScopeSet::default();
-    for (at, text) in new.scopes.iter().enumerate() {
-        let field = format!("scopes[{at}]");
-        match text.parse::<Scope>() {
-            Err(_) => {
-                errors.push(FieldError::new(field, "is not a scope; one looks like read:tenants"))
-            }
-            Ok(scope) if !resource_servers.iter().any(|api| api.catalog.offers(&scope)) => {
-                errors.push(FieldError::new(
-                    field,
-                    format!("no resource server offers the scope `{scope}`"),
-                ));
-            }
-            Ok(scope) if !new.reach.covers(&scope) => {
-                errors.push(FieldError::new(
-                    field,
-                    format!("`{scope}` is more than you may do yourself"),
-                ));
-            }
-            Ok(scope) if needs_admin(resource_servers, &scope, new.reach) => {
-                errors.push(FieldError::new(field, format!("`{scope}` needs an admin")));
-            }
-            Ok(scope) => scopes.insert(scope),
-        }
-    }
-    scopes
+/// The brand under which a key gets its next secret: its own while that is in force, else the first.
+pub(super) fn brand_in_force<'a>(own: Option<&str>, brands: &[&'a str]) -> &'a str {
+    let own = brands.iter().find(|brand| own == Some(**brand));
+    own.or(brands.first()).copied().unwrap_or_default()
 }
 
-/// Whether every API that offers the scope leaves it to admins.
-fn needs_admin(resource_servers: &[ResourceServer], scope: &Scope, reach: &ScopeSet) -> bool {
-    let wanted = ScopeSet::from_iter([scope.clone()]);
-    resource_servers
-        .iter()
-        .filter(|api| api.catalog.offers(scope))
-        .all(|api| api.catalog.within(&wanted, reach).is_empty())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brand_that_is_not_in_force_any_more_gives_way_to_the_first() {
+        assert_eq!(brand_in_force(None, &["pc", "old"]), "pc");
+        assert_eq!(brand_in_force(Some("old"), &["pc", "old"]), "old");
+        assert_eq!(brand_in_force(Some("older"), &["pc", "old"]), "pc");
+    }
 }

@@ -15,15 +15,23 @@ pub(super) fn check_labels(labels: &Labels, errors: &mut Vec<FieldError>) {
     if labels.len() > MOST_LABELS {
         errors.push(FieldError::new("labels", "must hold at most 20 labels"));
     }
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     for (name, value) in labels {
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
-            let message = "a label's name must have 1 to 50 letters, digits, - _ or .";
-            errors.push(FieldError::new("labels", message));
-        }
-        if value.chars().count() > LONGEST_VALUE || value.chars().any(char::is_control) {
-            let message = "must have at most 100 characters, no control characters";
-            errors.push(FieldError::new(format!("labels.{name}"), message));
-        }
+        check_label_name("labels", name, errors);
+        check_label_value(&format!("labels.{name}"), value, errors);
+    }
+}
+
+pub(super) fn check_label_name(field: &str, name: &str, errors: &mut Vec<FieldError>) {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+        let message = "a label's name must have 1 to 50 letters, digits, - _ or .";
+        errors.push(FieldError::new(field, message));
+    }
+}
+
+pub(super) fn check_label_value(field: &str, value: &str, errors: &mut Vec<FieldError>) {
+    if value.chars().count() > LONGEST_VALUE || value.chars().any(char::is_control) {
+        let message = "must have at most 100 characters, no control characters";
+        errors.push(FieldError::new(field, message));
     }
 }

@@ -4,13 +4,17 @@
 
 pub mod api;
 mod decide;
+mod edit;
 mod hand_over;
+mod import;
 mod labels;
 mod networks;
 mod issue;
 mod known;
 mod revoke;
+mod revoke_many;
 mod rotate;
+mod scopes;
 mod store;
 mod uses;
 mod verify;
@@ -19,15 +23,19 @@ use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 use serde::{Deserialize, Serialize};
 
+use crate::platform::FieldError;
 use crate::rate_limit::Allowance;
 
 pub use decide::{Asker, Facts, UsedFrom, Verdict, Wanted, decide};
+pub use edit::{ApiKeyChanges, Edited, LostNetwork, ScopeUse, edit, try_edit};
 pub use hand_over::hand_over;
+pub use import::{Import, ImportedKey, import};
 pub use issue::{NewApiKey, issue};
 pub use known::Known;
 pub use labels::Labels;
-pub use networks::AllowedNetworks;
+pub use networks::{AllowedNetworks, Extent};
 pub use revoke::revoke;
+pub use revoke_many::{Criteria, RevokedMany, revoke_many, would_revoke};
 pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{ApiKeys, Presented, Verified};
@@ -39,8 +47,8 @@ pub struct ApiKeySettings {
     /// The words that may stand between the brand and the random part; the first is the default. An empty word
     /// leaves the part out.
     pub environments: Vec<String>,
-    /// What keys begin with that were made elsewhere and are imported: they lack our checksum, and are looked up
-    /// nevertheless.
+    /// What keys of another system that were imported begin with. Their checksum is not ours, so what begins like this
+    /// is looked up whatever its checksum.
     pub imported_prefixes: Vec<String>,
     /// How often a key may be used, where nothing else is said of it.
     pub requests_per_minute: u32,
@@ -66,7 +74,27 @@ impl ApiKeySettings {
         if self.requests_per_minute == 0 {
             return Err("api_keys.requests_per_minute must be at least 1".to_owned());
         }
-        Ok(())
+        match self.imported_prefixes.iter().find(|prefix| !import::is_prefix(prefix)) {
+            Some(prefix) => Err(format!(
+                "api_keys.imported_prefixes holds `{prefix}`; each must have 3 to 32 letters, digits, - or _"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The environment that is wanted, or the first.
+    fn checked_environment<'a>(
+        &'a self,
+        wanted: Option<&'a str>,
+        errors: &mut Vec<FieldError>,
+    ) -> &'a str {
+        let first = self.environments.first().map(String::as_str).unwrap_or_default();
+        let environment = wanted.unwrap_or(first);
+        if !self.environments.iter().any(|known| known == environment) {
+            let message = format!("must be one of: {}", self.environments.join(", "));
+            errors.push(FieldError::new("environment", message));
+        }
+        environment
     }
 }
 
@@ -97,7 +125,7 @@ pub struct ApiKey {
     pub rotating_until: Option<Timestamp>,
     /// Why it was revoked, in the words of whoever did it.
     pub revoked_reason: Option<String>,
-    /// What its secrets begin with, where that is not the installation's first brand.
+    /// What its secrets begin with; none for the installation's first brand.
     pub brand: Option<String>,
     /// How often it may be used; none for what is usual.
     pub requests_per_minute: Option<u32>,

@@ -3,10 +3,22 @@
 use std::net::IpAddr;
 
 use portcullis_verifier::network::Network;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::platform::FieldError;
 
 const MOST: usize = 50;
+
+/// How much of a network is not allowed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// No address of it.
+    All,
+    /// Some of its addresses; whether they are those that were used is not known.
+    Part,
+}
 
 /// The networks from which a key may be used; IPv4 and IPv6 are matched independently of one another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +39,37 @@ impl AllowedNetworks {
             }
             (Self::Only(_), None) => false,
         }
+    }
+
+    /// Whether these allow whatever `others` allow.
+    #[must_use]
+    pub(super) fn cover(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::Anywhere, _) => true,
+            (Self::Only(_), Self::Anywhere) => false,
+            (Self::Only(own), Self::Only(others)) => {
+                others.iter().all(|other| own.iter().any(|own| own.covers(other)))
+            }
+        }
+    }
+
+    /// What of a network that these allow `after` does not.
+    #[must_use]
+    pub(super) fn lost_of(&self, used: &Network, after: &Self) -> Option<Extent> {
+        let Self::Only(allowed) = after else { return None };
+        let had: Vec<&Network> = match self {
+            Self::Anywhere => vec![used],
+            // One of two networks that overlap is within the other.
+            Self::Only(own) => {
+                let own = own.iter().filter(|own| own.overlaps(used));
+                own.map(|own| if own.covers(used) { used } else { own }).collect()
+            }
+        };
+        if had.iter().all(|had| allowed.iter().any(|allowed| allowed.covers(had))) {
+            return None;
+        }
+        let is_left = had.iter().any(|had| allowed.iter().any(|allowed| allowed.overlaps(had)));
+        Some(if is_left { Extent::Part } else { Extent::All })
     }
 
     /// As people write them.
@@ -93,6 +136,37 @@ mod tests {
         assert!(all_v4.allow("203.0.113.1".parse().ok()) && !all_v4.allow("::1".parse().ok()));
         assert_eq!(networks(&["0.0.0.0/0", "::/0"]), Ok(AllowedNetworks::Anywhere));
         assert!(AllowedNetworks::Anywhere.allow(None));
+    }
+
+    #[test]
+    fn what_an_edit_takes_away_of_a_network_is_all_or_a_part_or_nothing() {
+        use Extent::{All, Part};
+        for (before, used, after, lost) in [
+            ("0.0.0.0/0 ::/0", "10.1.0.0/16", "10.0.0.0/8", None),
+            ("0.0.0.0/0 ::/0", "10.1.0.0/16", "10.1.2.0/24", Some(Part)),
+            ("0.0.0.0/0 ::/0", "10.1.0.0/16", "10.2.0.0/16", Some(All)),
+            ("0.0.0.0/0 ::/0", "2001:db8::/32", "10.0.0.0/8", Some(All)),
+            ("0.0.0.0/0 ::/0", "10.1.0.0/16", "0.0.0.0/0", None),
+            ("10.1.2.0/24", "10.1.0.0/16", "10.1.2.0/24", None),
+            ("10.1.2.0/24", "10.1.0.0/16", "10.1.2.0/25", Some(Part)),
+            ("10.1.2.0/24", "10.1.0.0/16", "10.1.3.0/24", Some(All)),
+            ("10.1.2.0/24", "10.1.0.0/16", "0.0.0.0/0 ::/0", None),
+            // What was not allowed before is not lost now.
+            ("10.2.0.0/16", "10.1.0.0/16", "10.3.0.0/16", None),
+        ] {
+            let read = |text: &str| networks(&text.split(' ').collect::<Vec<_>>()).unwrap();
+            let found = read(before).lost_of(&used.parse().unwrap(), &read(after));
+            assert_eq!(found, lost, "{used}, {before} to {after}");
+        }
+    }
+
+    #[test]
+    fn networks_cover_what_is_within_them() {
+        let read = |text: &str| networks(&text.split(' ').collect::<Vec<_>>()).unwrap();
+        let anywhere = AllowedNetworks::Anywhere;
+        assert!(anywhere.cover(&read("10.0.0.0/8")) && !read("10.0.0.0/8").cover(&anywhere));
+        assert!(read("10.0.0.0/8 ::/0").cover(&read("10.1.0.0/16 10.2.0.0/16 2001:db8::/32")));
+        assert!(!read("10.0.0.0/8").cover(&read("10.1.0.0/16 11.0.0.0/16")));
     }
 
     #[test]

@@ -2,29 +2,61 @@ use entity::{ApiKeyId, OrganizationId, Timestamp};
 
 use super::store;
 use crate::audit::{self, By, Event};
+use crate::platform::Refused;
 use crate::platform::db::Db;
 use crate::revocation::{self, Subject};
 
-/// Revokes the key of this organization (or of any) at once and for good. Revoking it again changes nothing. False
-/// where the organization has no such key.
+const LONGEST_REASON: usize = 500;
+
+/// Revokes the key of this organization (or of any) at once and for good. Revoking it again changes nothing, not even
+/// the reason. False where the organization has no such key.
 ///
 /// # Errors
-/// When the database fails.
+/// When the reason is wrong or the database fails.
 pub async fn revoke(
     db: &Db,
     now: Timestamp,
     by: &By,
     organization: Option<OrganizationId>,
     id: ApiKeyId,
-) -> anyhow::Result<bool> {
+    reason: Option<&str>,
+) -> Result<bool, Refused> {
+    let reason = checked_reason(reason)?;
     let tx = db.begin().await?;
-    let Some(organization) = store::mark_revoked(&tx, organization, id, now).await? else {
+    let Some(organization) = store::mark_revoked(&tx, organization, id, now, reason).await? else {
         drop(tx);
         return Ok(store::find(db.reader(), organization, id).await?.is_some());
     };
-    audit::record(&tx, now, by, Event::new("api_key.revoked", id).in_organization(organization))
-        .await?;
+    audit::record(&tx, now, by, revoked_event(organization, id, reason)).await?;
     revocation::append_revoked(&tx, now, &[Subject::ApiKey(id)]).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// What is said of a key that was revoked.
+pub(super) fn revoked_event(
+    organization: OrganizationId,
+    id: ApiKeyId,
+    reason: Option<&str>,
+) -> Event {
+    let event = Event::new("api_key.revoked", id).in_organization(organization);
+    match reason {
+        Some(reason) => event.with(serde_json::json!({ "reason": reason })),
+        None => event,
+    }
+}
+
+/// Why somebody revokes, in their own words: up to 500 characters on one line. Nothing said is no reason.
+pub(super) fn checked_reason(reason: Option<&str>) -> Result<Option<&str>, Refused> {
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
+    let wrong = |message: &str| Refused::field("reason", message);
+    match reason {
+        Some(text) if text.chars().count() > LONGEST_REASON => {
+            Err(wrong("must have at most 500 characters"))
+        }
+        Some(text) if text.chars().any(char::is_control) => {
+            Err(wrong("must not hold control characters"))
+        }
+        reason => Ok(reason),
+    }
 }

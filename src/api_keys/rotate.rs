@@ -4,6 +4,7 @@ use portcullis_verifier::key::{self, Prefix};
 use sea_orm::DatabaseTransaction;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::issue::brand_in_force;
 use super::{ApiKey, Status, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{Refused, checked_grace};
@@ -18,15 +19,16 @@ pub struct NewSecret<'a> {
 }
 
 /// Gives a key a new secret, told this once. The secret before works until the grace is over; a grace that was still
-/// running for an older one ends now.
+/// running for an older one ends now. What was exchanged for a secret that ends now dies with it.
 ///
 /// # Errors
-/// When the organization has no such key, it is not active, it was made for more than whoever asks may do, the grace is too long, or something of ours fails.
+/// When the organization has no such key, it is not active, it was made for more than whoever asks may do, the grace
+/// is too long, or something of ours fails.
 pub async fn rotate(
     tx: &DatabaseTransaction,
     now: Timestamp,
     by: &By,
-    brand: &str,
+    brands: &[&str],
     organization: OrganizationId,
     id: ApiKeyId,
     new: NewSecret<'_>,
@@ -40,12 +42,13 @@ pub async fn rotate(
         let why = "The key was made for more than you may do yourself.";
         return Err(Refused::Forbidden(why.to_owned()));
     }
+    let brand = brand_in_force(key.brand.as_deref(), brands);
     let secret = key::generate(&Prefix::new(brand, &key.environment)?)?;
     // The key's own row is the lock: of two rotations at once the second finds the first one's secret as the current.
     if !store::touch(tx, id).await? {
         return Err(Refused::Conflict("The key is not active any more.".to_owned()));
     }
-    store::retire_secrets(tx, id, now, now + grace).await?;
+    let ended = store::retire_secrets(tx, id, now, now + grace).await?;
     let text = secret.expose_secret();
     let digest = key::digest(text);
     store::insert_secret(tx, id, SecretId::new(now), digest, &store::Hint::of(text), now).await?;
@@ -53,7 +56,9 @@ pub async fn rotate(
         .in_organization(organization)
         .with(serde_json::json!({ "grace_seconds": grace.as_secs() }));
     audit::record(tx, now, by, event).await?;
-    revocation::append_changed(tx, now, &[Subject::ApiKey(id)]).await?;
     let key = store::find(tx, Some(organization), id).await?.ok_or(Refused::NotFound)?;
+    let ended: Vec<Subject> = ended.into_iter().map(Subject::Secret).collect();
+    revocation::append_revoked(tx, now, &ended).await?;
+    revocation::append_changed(tx, now, &[Subject::ApiKey(id)]).await?;
     Ok((key, secret))
 }

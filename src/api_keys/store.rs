@@ -1,13 +1,17 @@
+use std::collections::HashMap;
+
 use entity::{
     ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId, api_key, api_key_network,
     api_key_scope_use, api_key_secret, membership, organization, user,
 };
-use portcullis_verifier::ScopeSet;
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
+use portcullis_verifier::network::Network;
+use portcullis_verifier::{Scope, ScopeSet};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
     EntityTrait as _, FromQueryResult, IdenStatic as _, Iterable as _, JoinType,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _, Set,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _,
+    QueryTrait as _, Set, TryInsertResult,
 };
 
 use super::uses::KeyUse;
@@ -273,8 +277,8 @@ async fn with_secrets(
         .collect()
 }
 
-pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(), DbErr> {
-    let row = api_key::ActiveModel {
+fn row(new: &ApiKey) -> api_key::ActiveModel {
+    api_key::ActiveModel {
         id: Set(new.id),
         organization_id: Set(new.organization),
         project_id: Set(new.project),
@@ -282,10 +286,7 @@ pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(),
         search_name: Set(search_text(&new.name)),
         description: Set(new.description.clone()),
         labels: Set(serde_json::json!(new.labels).to_string()),
-        allowed_ips: Set(match &new.allowed_networks {
-            AllowedNetworks::Anywhere => None,
-            AllowedNetworks::Only(_) => Some(new.allowed_networks.texts().join(" ")),
-        }),
+        allowed_ips: Set(allowed_ips(&new.allowed_networks)),
         scopes: Set(new.scopes.to_string()),
         environment: Set(new.environment.clone()),
         created_by: Set(new.created_by),
@@ -299,8 +300,18 @@ pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(),
         requests_per_minute: Set(new.requests_per_minute.map(i64::from)),
         is_decoy: Set(new.is_decoy),
         ..Default::default()
-    };
-    row.insert(tx).await?;
+    }
+}
+
+fn allowed_ips(networks: &AllowedNetworks) -> Option<String> {
+    match networks {
+        AllowedNetworks::Anywhere => None,
+        AllowedNetworks::Only(_) => Some(networks.texts().join(" ")),
+    }
+}
+
+pub(super) async fn insert(tx: &DatabaseTransaction, new: &ApiKey) -> Result<(), DbErr> {
+    row(new).insert(tx).await?;
     Ok(())
 }
 
@@ -337,26 +348,27 @@ pub(super) async fn touch(tx: &DatabaseTransaction, id: ApiKeyId) -> Result<bool
     Ok(updated.rows_affected == 1)
 }
 
-/// Ends what is left of older secrets' grace, and gives the current one its own.
+/// Ends what is left of older secrets' grace, and gives the current one its own; says which of them end at once.
 pub(super) async fn retire_secrets(
     tx: &DatabaseTransaction,
     key: ApiKeyId,
     now: Timestamp,
     end: Timestamp,
-) -> Result<(), DbErr> {
-    api_key_secret::Entity::update_many()
+) -> Result<Vec<SecretId>, DbErr> {
+    let cut_short = api_key_secret::Entity::update_many()
         .col_expr(api_key_secret::Column::ExpiresAt, Expr::value(now))
         .filter(api_key_secret::Column::ApiKeyId.eq(key))
         .filter(api_key_secret::Column::ExpiresAt.gt(now))
-        .exec(tx)
+        .exec_with_returning(tx)
         .await?;
-    api_key_secret::Entity::update_many()
+    let retired = api_key_secret::Entity::update_many()
         .col_expr(api_key_secret::Column::ExpiresAt, Expr::value(end))
         .filter(api_key_secret::Column::ApiKeyId.eq(key))
         .filter(api_key_secret::Column::ExpiresAt.is_null())
-        .exec(tx)
+        .exec_with_returning(tx)
         .await?;
-    Ok(())
+    let retired = retired.into_iter().filter(|_| end <= now);
+    Ok(cut_short.into_iter().chain(retired).map(|secret| secret.id).collect())
 }
 
 /// Whether this call gave the key, if it lives, another owner.
@@ -420,9 +432,11 @@ pub(super) async fn mark_revoked(
     organization: Option<OrganizationId>,
     id: ApiKeyId,
     now: Timestamp,
+    reason: Option<&str>,
 ) -> Result<Option<OrganizationId>, DbErr> {
     let mut update = api_key::Entity::update_many()
         .col_expr(api_key::Column::RevokedAt, Expr::value(now))
+        .col_expr(api_key::Column::RevokedReason, Expr::value(reason.map(str::to_owned)))
         .filter(api_key::Column::Id.eq(id))
         .filter(api_key::Column::RevokedAt.is_null());
     if let Some(organization) = organization {
@@ -530,4 +544,243 @@ async fn record_networks(
         }
     }
     Ok(news)
+}
+
+/// Makes the next version of a key that lives, for this transaction alone to change; only of the expected one.
+pub(super) async fn next_version(
+    tx: &DatabaseTransaction,
+    organization: OrganizationId,
+    id: ApiKeyId,
+    expected: Option<i32>,
+) -> Result<bool, DbErr> {
+    let mut update = api_key::Entity::update_many()
+        .col_expr(api_key::Column::Version, Expr::col(api_key::Column::Version).add(1))
+        .filter(api_key::Column::Id.eq(id))
+        .filter(api_key::Column::OrganizationId.eq(organization))
+        .filter(api_key::Column::RevokedAt.is_null());
+    if let Some(version) = expected {
+        update = update.filter(api_key::Column::Version.eq(version));
+    }
+    Ok(update.exec(tx).await?.rows_affected == 1)
+}
+
+/// Writes what can be edited of a key whose row this transaction holds.
+pub(super) async fn update(
+    tx: &DatabaseTransaction,
+    before: &ApiKey,
+    after: &ApiKey,
+) -> Result<(), DbErr> {
+    use api_key::Column;
+    let labels = serde_json::json!(after.labels).to_string();
+    let requests = after.requests_per_minute.map(i64::from);
+    let mut update = api_key::Entity::update_many()
+        .col_expr(Column::Name, Expr::value(after.name.clone()))
+        .col_expr(Column::SearchName, Expr::value(search_text(&after.name)))
+        .col_expr(Column::Description, Expr::value(after.description.clone()))
+        .col_expr(Column::Labels, Expr::value(labels))
+        .col_expr(Column::Scopes, Expr::value(after.scopes.to_string()))
+        .col_expr(Column::AllowedIps, Expr::value(allowed_ips(&after.allowed_networks)))
+        .col_expr(Column::RequestsPerMinute, Expr::value(requests))
+        .col_expr(Column::ExpiresAt, Expr::value(after.expires_at))
+        .filter(Column::Id.eq(after.id));
+    if before.expires_at != after.expires_at {
+        // Of another end its owner was told nothing yet.
+        update = update.col_expr(Column::ToldDaysLeft, Expr::value(None::<i32>));
+    }
+    update.exec(tx).await?;
+    Ok(())
+}
+
+/// Which scopes calls with the key required since then, and when last; those used latest first.
+pub(super) async fn list_scope_uses(
+    connection: &impl ConnectionTrait,
+    key: ApiKeyId,
+    since: Timestamp,
+    limit: u64,
+) -> Result<Vec<(Scope, Timestamp)>, DbErr> {
+    let rows = api_key_scope_use::Entity::find()
+        .filter(api_key_scope_use::Column::ApiKeyId.eq(key))
+        .filter(api_key_scope_use::Column::LastUsedAt.gte(since))
+        .order_by_desc(api_key_scope_use::Column::LastUsedAt)
+        .order_by_asc(api_key_scope_use::Column::Scope)
+        .limit(limit)
+        .all(connection)
+        .await?;
+    let damaged = |_| DbErr::Type(format!("api_key_scope_uses {key}: scope is damaged"));
+    rows.into_iter()
+        .map(|row| Ok((row.scope.parse().map_err(damaged)?, row.last_used_at)))
+        .collect()
+}
+
+/// The networks, of the size of a country, from which the key was ever used; the newest first.
+pub(super) async fn list_networks(
+    connection: &impl ConnectionTrait,
+    key: ApiKeyId,
+    limit: u64,
+) -> Result<Vec<Network>, DbErr> {
+    let rows = api_key_network::Entity::find()
+        .filter(api_key_network::Column::ApiKeyId.eq(key))
+        .order_by_desc(api_key_network::Column::FirstUsedAt)
+        .order_by_asc(api_key_network::Column::Network)
+        .limit(limit)
+        .all(connection)
+        .await?;
+    let damaged = |_| DbErr::Type(format!("api_key_networks {key}: network is damaged"));
+    rows.into_iter().map(|row| row.network.parse().map_err(damaged)).collect()
+}
+
+/// Which keys of an organization to revoke; all that is said must hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matching<'a> {
+    pub organization: OrganizationId,
+    pub created_by: Option<UserId>,
+    pub project: Option<ProjectId>,
+    /// A label's name, and perhaps its value.
+    pub label: Option<(&'a str, Option<&'a str>)>,
+    pub unused_since: Option<Timestamp>,
+}
+
+impl Matching<'_> {
+    fn condition(&self) -> Condition {
+        use api_key::Column;
+        let mut condition = Condition::all()
+            .add(Column::OrganizationId.eq(self.organization))
+            .add(Column::RevokedAt.is_null());
+        if let Some(user) = self.created_by {
+            condition = condition.add(Column::CreatedBy.eq(user));
+        }
+        if let Some(project) = self.project {
+            condition = condition.add(Column::ProjectId.eq(project));
+        }
+        if let Some((name, value)) = self.label {
+            // How the label stands in the JSON. It stands nowhere else: every quote within a value is escaped, and only
+            // a name is followed by a colon. `replace` compares letter by letter on either database; LIKE does not.
+            let json = |text: &str| serde_json::Value::from(text).to_string();
+            let label = format!("{}:{}", json(name), value.map(json).unwrap_or_default());
+            let without: Expr =
+                Func::cust("replace").arg(Expr::col(Column::Labels)).arg(label).arg("").into();
+            condition = condition.add(Expr::col(Column::Labels).ne(without));
+        }
+        if let Some(since) = self.unused_since {
+            let used: Expr =
+                Func::coalesce([Expr::col(Column::LastUsedAt), Expr::col(Column::CreatedAt)])
+                    .into();
+            // A key that was imported has not been here since it was made; its id tells how long it has been.
+            let here_before = Column::Id.lt(ApiKeyId::first_at(since));
+            condition = condition.add(used.lt(since)).add(here_before);
+        }
+        condition
+    }
+}
+
+/// Keys that are to be revoked, oldest first.
+pub(super) async fn list_matching(
+    connection: &impl ConnectionTrait,
+    which: Matching<'_>,
+    limit: u64,
+) -> Result<Vec<ApiKeyId>, DbErr> {
+    api_key::Entity::find()
+        .select_only()
+        .column(api_key::Column::Id)
+        .filter(which.condition())
+        .order_by_asc(api_key::Column::Id)
+        .limit(limit)
+        .into_tuple()
+        .all(connection)
+        .await
+}
+
+/// Revokes the oldest keys of those, `limit` so many, in one statement; says which. The log and the audit trail are for
+/// the caller to write.
+pub(super) async fn mark_matching_revoked(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    which: Matching<'_>,
+    reason: Option<&str>,
+    limit: u64,
+) -> Result<Vec<ApiKeyId>, DbErr> {
+    let oldest = api_key::Entity::find()
+        .select_only()
+        .column(api_key::Column::Id)
+        .filter(which.condition())
+        .order_by_asc(api_key::Column::Id)
+        .limit(limit)
+        .into_query();
+    let rows = api_key::Entity::update_many()
+        .col_expr(api_key::Column::RevokedAt, Expr::value(now))
+        .col_expr(api_key::Column::RevokedReason, Expr::value(reason.map(str::to_owned)))
+        .filter(api_key::Column::Id.in_subquery(oldest))
+        // Once more: what somebody else changes meanwhile is looked at anew.
+        .filter(which.condition())
+        .exec_with_returning(tx)
+        .await?;
+    let mut ids: Vec<ApiKeyId> = rows.into_iter().map(|row| row.id).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Both databases limit the parameters of a statement.
+const ROWS_PER_STATEMENT: usize = 500;
+
+/// A key with a secret that somebody else made.
+pub(super) struct WithSecret {
+    pub key: ApiKey,
+    pub secret: SecretId,
+    pub digest: [u8; 32],
+}
+
+/// Which of these secrets are somebody's, and under which id.
+pub(super) async fn find_by_digests(
+    connection: &impl ConnectionTrait,
+    digests: &[[u8; 32]],
+) -> Result<HashMap<Vec<u8>, SecretId>, DbErr> {
+    let mut found = HashMap::new();
+    for some in digests.chunks(ROWS_PER_STATEMENT) {
+        let some = some.iter().map(|digest| digest.to_vec());
+        let rows: Vec<(Vec<u8>, SecretId)> = api_key_secret::Entity::find()
+            .select_only()
+            .column(api_key_secret::Column::Digest)
+            .column(api_key_secret::Column::Id)
+            .filter(api_key_secret::Column::Digest.is_in(some))
+            .into_tuple()
+            .all(connection)
+            .await?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Writes keys with their secrets; false where a secret is somebody's already, and then nothing of it may be kept.
+pub(super) async fn insert_with_secrets(
+    tx: &DatabaseTransaction,
+    new: &[WithSecret],
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    for some in new.chunks(ROWS_PER_STATEMENT) {
+        let rows = some.iter().map(|new| row(&new.key));
+        api_key::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    }
+    // In one order, so that of two who bring the same secrets neither waits for the other in a circle.
+    let mut ordered: Vec<&WithSecret> = new.iter().collect();
+    ordered.sort_unstable_by_key(|new| new.digest);
+    for some in ordered.chunks(ROWS_PER_STATEMENT) {
+        let rows = some.iter().map(|new| api_key_secret::ActiveModel {
+            id: Set(new.secret),
+            api_key_id: Set(new.key.id),
+            digest: Set(new.digest.to_vec()),
+            start: Set(new.key.start.clone()),
+            end: Set(new.key.end.clone()),
+            created_at: Set(now),
+            expires_at: Set(None),
+            ..Default::default()
+        });
+        let inserted = api_key_secret::Entity::insert_many(rows)
+            .on_conflict_do_nothing_on([api_key_secret::Column::Digest])
+            .exec_without_returning(tx)
+            .await?;
+        if !matches!(inserted, TryInsertResult::Inserted(rows) if rows == some.len() as u64) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

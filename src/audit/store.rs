@@ -6,6 +6,9 @@ use sea_orm::{
 
 use super::{By, Event, Of, Order, Recorded, Source, Which};
 
+/// Both databases limit the parameters of a statement.
+const ROWS_PER_STATEMENT: usize = 500;
+
 /// Writes an event.
 ///
 /// # Errors
@@ -16,7 +19,30 @@ pub async fn record(
     by: &By,
     event: Event,
 ) -> Result<(), DbErr> {
-    let row = audit_event::ActiveModel {
+    row(now, by, event).insert(connection).await?;
+    Ok(())
+}
+
+/// Writes many events of one moment.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record_many(
+    connection: &impl ConnectionTrait,
+    now: Timestamp,
+    by: &By,
+    events: impl IntoIterator<Item = Event>,
+) -> Result<(), DbErr> {
+    let rows: Vec<_> = events.into_iter().map(|event| row(now, by, event)).collect();
+    for some in rows.chunks(ROWS_PER_STATEMENT) {
+        let some = some.iter().cloned();
+        audit_event::Entity::insert_many(some).exec_without_returning(connection).await?;
+    }
+    Ok(())
+}
+
+fn row(now: Timestamp, by: &By, event: Event) -> audit_event::ActiveModel {
+    audit_event::ActiveModel {
         id: Set(AuditEventId::new(now)),
         at: Set(now),
         actor: Set(by.actor.to_string()),
@@ -27,9 +53,7 @@ pub async fn record(
         user_agent: Set(by.source.user_agent.clone()),
         request_id: Set(by.source.request_id.clone()),
         detail: Set(event.detail.map(|detail| detail.to_string())),
-    };
-    row.insert(connection).await?;
-    Ok(())
+    }
 }
 
 /// The next events in that order.

@@ -116,12 +116,14 @@ async fn fill(
         labels: Labels::new(),
         scopes: &KEY_SCOPES.map(str::to_owned),
         allowed_ips: None,
+        brand: None,
+        requests_per_minute: None,
         environment: None,
         expires_at: None,
     };
     let apis = [api];
     let (key, key_secret) =
-        api_keys::issue(&tx, now, &by, brand, &app.config.api_keys, &apis, new).await?;
+        api_keys::issue(&tx, now, &by, &[brand], &app.config.api_keys, &apis, new).await?;
     revocation::append_changed(&tx, now, &[Subject::ResourceServer(apis[0].id)]).await?;
     tx.commit().await?;
     Ok(Example {

@@ -12,25 +12,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::{parse_json, read_json};
-use super::{Problem, conditional};
+use super::{MAX_BODY, Problem, conditional};
 use crate::idempotency::{self, Claim, KeyedRequest};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What somebody wants to be made.
-pub struct Creation<T> {
+/// What somebody wants to be made, said in so many bytes at most.
+pub struct Creation<T, const MAX: usize = MAX_BODY> {
     pub wanted: T,
     /// The `Idempotency-Key`, and the SHA-256 of the request.
     key: Option<(String, [u8; 32])>,
 }
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Creation<T> {
+impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for Creation<T, MAX> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
         let named = idempotency_key(request.headers())?;
         let what = format!("{} {}\n", request.method(), request.uri());
-        let body = read_json(request).await?;
+        let body = read_json(request, MAX).await?;
         let wanted = parse_json(&body)?;
         let key = named.map(|named| (named, sha256(&[what.as_bytes(), &body].concat())));
         Ok(Self { wanted, key })
@@ -73,7 +73,7 @@ pub enum Beginning {
     Repeated(Response),
 }
 
-impl<T> Creation<T> {
+impl<T, const MAX: usize> Creation<T, MAX> {
     /// Begins in a transaction. `caller` tells one caller's keys from another's.
     ///
     /// # Errors

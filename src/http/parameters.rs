@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use futures::StreamExt as _;
 use percent_encoding::percent_decode;
 
-/// The largest request body that any endpoint reads, in bytes.
+/// The largest request body that an endpoint reads, in bytes, if it does not say otherwise.
 pub const MAX_BODY: usize = 64 * 1024;
 /// How much of a larger body is read nevertheless.
 const MAX_DROPPED: usize = 1024 * 1024;
@@ -176,19 +176,19 @@ async fn read(request: Request<Body>) -> Result<Parameters, BadParameters> {
     if !is_form(request.headers()) {
         return Err(BadParameters::NotAForm);
     }
-    let body = read_body(request.into_body()).await?;
+    let body = read_body(request.into_body(), MAX_BODY).await?;
     Parameters::parse(&body)
 }
 
 /// Reads a body up to the limit. What goes beyond is read and dropped, within reason: a caller who is still sending
 /// when we hang up would not see our answer.
-pub(super) async fn read_body(body: Body) -> Result<Vec<u8>, BadParameters> {
+pub(super) async fn read_body(body: Body, max: usize) -> Result<Vec<u8>, BadParameters> {
     let mut read = Vec::new();
     let mut dropped = 0;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| BadParameters::Unreadable)?;
-        if dropped == 0 && read.len() + chunk.len() <= MAX_BODY {
+        if dropped == 0 && read.len() + chunk.len() <= max {
             read.extend_from_slice(&chunk);
         } else {
             dropped += chunk.len();

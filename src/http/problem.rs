@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use super::parameters::{BadParameters, read_body};
+use super::parameters::{BadParameters, MAX_BODY, read_body};
 use super::rate_limit::write_rate_limit;
 use crate::platform::db::is_busy;
 use crate::platform::{FieldError, Refused};
@@ -195,13 +195,13 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
-        let body = read_json(request).await?;
+        let body = read_json(request, MAX_BODY).await?;
         parse_json(&body).map(Self)
     }
 }
 
-/// A body that says that it is JSON.
-pub(super) async fn read_json(request: Request<Body>) -> Result<Vec<u8>, Problem> {
+/// A body that says that it is JSON, of so many bytes at most.
+pub(super) async fn read_json(request: Request<Body>, max: usize) -> Result<Vec<u8>, Problem> {
     let is_json = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -215,7 +215,13 @@ pub(super) async fn read_json(request: Request<Body>) -> Result<Vec<u8>, Problem
             "The body must be application/json.",
         ));
     }
-    Ok(read_body(request.into_body()).await?)
+    read_body(request.into_body(), max).await.map_err(|bad| match bad {
+        BadParameters::TooLarge => {
+            let detail = format!("the body is larger than {} KiB", max / 1024);
+            Problem::new(bad.status(), "Unreadable request", detail)
+        }
+        bad => bad.into(),
+    })
 }
 
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {

@@ -77,6 +77,20 @@ pub(crate) fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError
     text
 }
 
+/// The most that something may be used in a minute.
+const MOST_REQUESTS: u32 = 1_000_000;
+
+/// How often something may be used in a minute.
+pub(crate) fn check_requests_per_minute(
+    field: &str,
+    wanted: Option<u32>,
+    errors: &mut Vec<FieldError>,
+) {
+    if wanted.is_some_and(|wanted| !(1..=MOST_REQUESTS).contains(&wanted)) {
+        errors.push(FieldError::new(field, format!("must be from 1 to {MOST_REQUESTS}")));
+    }
+}
+
 const DAY: u64 = 24 * 60 * 60;
 /// How long an older secret may work beside the newer one, in seconds.
 pub(crate) const LONGEST_GRACE: u64 = 30 * DAY;

@@ -12,4 +12,6 @@ pub mod telemetry;
 
 pub(crate) use directory::{make_private_directory, make_private_file};
 pub use field_error::{FieldError, Refused};
-pub(crate) use field_error::{checked_description, checked_grace, checked_name};
+pub(crate) use field_error::{
+    check_requests_per_minute, checked_description, checked_grace, checked_name,
+};

@@ -9,11 +9,15 @@ mod project;
 mod role;
 mod store;
 
+use std::str::FromStr;
+
 use entity::{OrganizationId, ProjectId, RoleId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use membership::change_role;
-pub use organization::{create_organization, rename_organization};
+pub use organization::{OrganizationChanges, create_organization, edit_organization};
 pub use project::{NewProject, ProjectChanges, create_project, edit_project};
 pub use role::{
     NewRole, Role, RoleChanges, RoleRef, create_role, delete_role, edit_role, scopes_of_role,
@@ -34,9 +38,47 @@ pub struct Organization {
     pub name: String,
     pub created_at: Timestamp,
     pub closed_at: Option<Timestamp>,
-    /// How often all of its API keys may be used together; none where that is not limited.
-    pub requests_per_minute: Option<u32>,
     pub version: i32,
+    /// How often all of its API keys together may be used in a minute; none for as often as each may.
+    pub requests_per_minute: Option<u32>,
+    pub leak_policy: LeakPolicy,
+}
+
+/// What an organization wants done with an API key of its that leaked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakPolicy {
+    /// Tell the owner.
+    #[default]
+    Notify,
+    /// Leave it nothing but reading, and tell the owner.
+    Narrow,
+    /// Revoke it, and tell the owner.
+    Revoke,
+}
+
+impl LeakPolicy {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Narrow => "narrow",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// A text that is no policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownPolicy;
+
+impl FromStr for LeakPolicy {
+    type Err = UnknownPolicy;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        let all = [Self::Notify, Self::Narrow, Self::Revoke];
+        all.into_iter().find(|policy| policy.as_str() == text).ok_or(UnknownPolicy)
+    }
 }
 
 /// A project of an organization.

@@ -12,22 +12,22 @@ use sea_orm::{
     Set,
 };
 
-use super::{Member, Membership, Organization, OwnRole, Project, Role, RoleRef};
+use super::{
+    LeakPolicy, Member, Membership, Organization, OrganizationChanges, OwnRole, Project, Role,
+    RoleRef,
+};
 use crate::platform::db::{begins_with, search_text};
 
 fn organization(row: organization::Model) -> Result<Organization, DbErr> {
-    let id = row.id;
-    let damaged = |_| DbErr::Type(format!("organizations {id}: requests_per_minute is damaged"));
+    let damaged = |column: &str| DbErr::Type(format!("organizations {}: {column}", row.id));
+    let requests = row.requests_per_minute.map(u32::try_from).transpose();
     Ok(Organization {
         id: row.id,
+        requests_per_minute: requests.map_err(|_| damaged("requests_per_minute"))?,
+        leak_policy: row.leak_policy.parse().map_err(|_| damaged("leak_policy"))?,
         name: row.name,
         created_at: row.created_at,
         closed_at: row.closed_at,
-        requests_per_minute: row
-            .requests_per_minute
-            .map(u32::try_from)
-            .transpose()
-            .map_err(damaged)?,
         version: row.version,
     })
 }
@@ -48,7 +48,7 @@ pub async fn insert_organization(
         created_at: Set(now),
         closed_at: Set(None),
         requests_per_minute: Set(None),
-        leak_policy: Set("notify".to_owned()),
+        leak_policy: Set(LeakPolicy::default().as_str().to_owned()),
     };
     row.insert(connection).await?;
     Ok(id)
@@ -92,14 +92,25 @@ pub(super) async fn update_organization(
     tx: &DatabaseTransaction,
     id: OrganizationId,
     expected: Option<i32>,
-    name: &str,
+    changes: OrganizationChanges<'_>,
 ) -> Result<Option<Organization>, DbErr> {
+    use organization::Column;
     let mut update = organization::Entity::update_many()
-        .col_expr(organization::Column::Name, Expr::value(name))
-        .col_expr(organization::Column::SearchName, Expr::value(search_text(name)))
-        .col_expr(organization::Column::Version, Expr::col(organization::Column::Version).add(1))
-        .filter(organization::Column::Id.eq(id))
-        .filter(organization::Column::ClosedAt.is_null());
+        .col_expr(Column::Version, Expr::col(Column::Version).add(1))
+        .filter(Column::Id.eq(id))
+        .filter(Column::ClosedAt.is_null());
+    if let Some(name) = changes.name {
+        update = update
+            .col_expr(Column::Name, Expr::value(name))
+            .col_expr(Column::SearchName, Expr::value(search_text(name)));
+    }
+    if let Some(requests) = changes.requests_per_minute {
+        let requests = requests.map(i64::from);
+        update = update.col_expr(Column::RequestsPerMinute, Expr::value(requests));
+    }
+    if let Some(policy) = changes.leak_policy {
+        update = update.col_expr(Column::LeakPolicy, Expr::value(policy.as_str()));
+    }
     if let Some(version) = expected {
         update = update.filter(organization::Column::Version.eq(version));
     }

@@ -78,7 +78,8 @@ async fn the_secret_is_told_once(
         "scopes": ["read:tenants", "write:tenants/prod/*"], "environment": "live",
         "status": "active", "hint": hint, "created_by": world.owner.id(&world.server).await.to_string(),
         "created_at": made.member("created_at"), "expires_at": null, "revoked_at": null,
-        "rotating_until": null, "project": null, "description": "", "labels": {},
+        "rotating_until": null, "older_secret": null, "revoked_reason": null, "last_used_at": null,
+        "last_used_from": null, "brand": null, "requests_per_minute": null, "project": null, "description": "", "labels": {},
         "allowed_ips": ["0.0.0.0/0", "::/0"], "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
     });
     let mut with_secret = expected.clone();

@@ -515,6 +515,87 @@ async fn what_can_not_be_done_is_one_sentence_and_the_right_exit_code(
     }
 }
 
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_edited_imported_and_revoked_many_at_a_time(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(mut here) = Installation::on(database).await else { return };
+    here.set("PORTCULLIS_API_KEYS__IMPORTED_PREFIXES", r#"["sk_old_"]"#);
+    here.succeeds(&["quickstart"]);
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&here.succeeds(&[&["api-keys"], arguments].concat())).unwrap()
+    };
+    let limits = ["--label", "team=billing", "--allowed-ip", "192.0.2.0/24", "--brand", "pc"];
+    let create = ["create", "--name", "ci", "--scope", "write:tenants", "--json"];
+    let limits = [&limits[..], &["--requests-per-minute", "30"]].concat();
+    let key = json(&[&create[..], &limits].concat());
+    let id = key["id"].as_str().unwrap();
+    assert_eq!(key["labels"], serde_json::json!({ "team": "billing" }));
+    assert_eq!(key["allowed_ips"], serde_json::json!(["192.0.2.0/24"]));
+    assert_eq!((&key["requests_per_minute"], &key["brand"]), (&30.into(), &"pc".into()));
+
+    let narrower = ["edit", id, "--scope", "read:tenants"];
+    let trial = json(&[&narrower[..], &["--dry-run"]].concat());
+    assert_eq!(trial["key"]["scopes"][0], "read:tenants");
+    assert_eq!(trial["would_lose"], serde_json::json!([]));
+    let shown = &json(&["list", "--json"])[0];
+    assert_eq!((&shown["id"], &shown["scopes"][0]), (&key["id"], &"write:tenants".into()));
+    let open = ["--allowed-ip", "anywhere", "--requests-per-minute", "usual", "--expires-at"];
+    let open = [&narrower[..], &open, &["2999-01-01T00:00:00Z", "--name", "x"]].concat();
+    let edited = json(&open);
+    assert_eq!((&edited["scopes"][0], &edited["name"]), (&"read:tenants".into(), &"x".into()));
+    assert_eq!(edited["allowed_ips"].as_array().unwrap().len(), 2);
+    assert_eq!(edited["requests_per_minute"], Value::Null);
+    assert_eq!(edited["expires_at"], "2999-01-01T00:00:00Z");
+    assert_eq!(json(&["edit", id, "--expires-at", "never"])["expires_at"], Value::Null);
+
+    let rows = |hash: &str| {
+        let row = serde_json::json!({
+            "sha256": hash, "name": "old", "scopes": ["read:tenants"], "labels": { "team": "billing" },
+        });
+        serde_json::json!({ "prefix": "sk_old_", "keys": [row] }).to_string()
+    };
+    here.writes("keys.json", &rows(&"ab".repeat(32)));
+    assert!(here.succeeds(&["api-keys", "import", "keys.json"]).starts_with("1 key(s) are"));
+    let sentence = here.runs(&["api-keys", "import", "keys.json"]).sentence(2);
+    assert!(sentence.contains("keys[0].sha256 is taken"), "{sentence}");
+    here.writes("keys.json", "{\"keys\":[]}");
+    let sentence = here.runs(&["api-keys", "import", "keys.json"]).sentence(2);
+    assert!(sentence.contains("keys.json") && sentence.contains("prefix"), "{sentence}");
+    let sentence = here.runs(&["api-keys", "import", "missing.json"]).sentence(2);
+    assert!(sentence.contains("missing.json"), "{sentence}");
+
+    let many = ["api-keys", "revoke-many", "--label", "team=billing", "--reason", "Gone"];
+    let would = here.succeeds(&[&many[..], &["--dry-run"]].concat());
+    assert!(would.starts_with("2 key(s) would be revoked.") && would.contains(id), "{would}");
+    assert_eq!(json(&["list", "--json"])[1]["status"], "active");
+    let revoked = here.succeeds(&many);
+    assert!(revoked.starts_with("2 key(s) are revoked.") && revoked.contains(id), "{revoked}");
+    let again: Value =
+        serde_json::from_str(&here.succeeds(&[&many[..], &["--json"]].concat())).unwrap();
+    assert_eq!(again["revoked"], 0);
+    let keys = json(&["list", "--json"]);
+    assert_eq!(
+        (&keys[0]["status"], &keys[0]["revoked_reason"]),
+        (&"revoked".into(), &"Gone".into())
+    );
+    let last = keys[2]["id"].as_str().unwrap();
+    here.succeeds(&["api-keys", "revoke", last, "--reason", "It leaked"]);
+    assert_eq!(json(&["list", "--json"])[2]["revoked_reason"], "It leaked");
+    for (arguments, code, words) in [
+        (&["revoke-many"][..], 2, "created_by"),
+        (&["revoke-many", "--unused-days", "0"], 2, "unused_days"),
+        (&["edit", id, "--name", "x"], 1, "not active"),
+        (&["edit", "key_01j9zq4k2mfd8v6w3x5y7b1c0e", "--name", "x"], 1, "no API key"),
+        (&["edit", id, "--requests-per-minute", "many"], 2, "requests_per_minute"),
+        (&["create", "--name", "x", "--scope", "read", "--brand", "other"], 2, "brand"),
+    ] {
+        let sentence = here.runs(&[&["api-keys"], arguments].concat()).sentence(code);
+        assert!(sentence.contains(words), "{arguments:?}: {sentence}");
+    }
+}
+
 // A token on the command line
 
 /// `portcullis token --no-browser`, which waits for its person.

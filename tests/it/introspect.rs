@@ -173,7 +173,7 @@ async fn an_api_key_ends_by_its_date_or_by_revocation(
     assert_eq!(ask(&lasting.secret).await.json["active"], true);
     let (app, id) = (&world.server.app, lasting.id.parse().unwrap());
     let now = app.clock.now();
-    portcullis::api_keys::revoke(&app.db, now, &By::operator(), None, id).await.unwrap();
+    portcullis::api_keys::revoke(&app.db, now, &By::operator(), None, id, None).await.unwrap();
     app.revocations.catch_up().await;
     assert_eq!(ask(&lasting.secret).await.text, INACTIVE);
 }

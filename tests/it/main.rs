@@ -10,6 +10,9 @@
 mod harness;
 
 mod api_keys;
+mod api_keys_edit;
+mod api_keys_import;
+mod api_keys_revoke;
 mod audit;
 mod authorize;
 mod bad_input;

@@ -171,7 +171,7 @@ async fn an_organization_is_founded_and_renamed(
     assert_eq!((made.status, made.header("etag")), (StatusCode::CREATED, "\"1\""), "{made:?}");
     let expected = json!({
         "id": made.member("id"), "name": "New", "created_at": made.member("created_at"),
-        "closed_at": null, "version": 1,
+        "closed_at": null, "api_key_requests_per_minute": null, "leak_policy": "notify", "version": 1,
     });
     assert_eq!(made.json, expected);
     let again = operator.posts_once("one", ORGANIZATIONS, &json!({ "name": " New " })).await;
@@ -204,6 +204,66 @@ async fn an_organization_is_founded_and_renamed(
     let late = operator.patches_as_read(&read, &there, &json!({ "name": "Late" })).await;
     assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{late:?}");
     assert_eq!(ids(&operator.gets("/v1/organizations?name=rob").await, "id"), [id.to_string()]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_says_what_its_keys_may_and_what_becomes_of_one_that_leaked(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+    let Some(world) = World::on(database).await else { return };
+    let owner = operator(&world).await;
+    let there = path(world.organization);
+    let usual = owner.gets(&there).await;
+    assert_eq!(usual.json["api_key_requests_per_minute"], Value::Null);
+    assert_eq!(usual.json["leak_policy"], "notify");
+    let told = async || {
+        entity::revocation::Entity::find()
+            .filter(entity::revocation::Column::Subject.eq(world.organization.to_string()))
+            .filter(entity::revocation::Column::Kind.eq("changed"))
+            .count(world.server.app.db.reader())
+            .await
+            .unwrap()
+    };
+    let wanted = json!({ "api_key_requests_per_minute": 600, "leak_policy": "revoke" });
+    let edited = owner.patches_as_read(&usual, &there, &wanted).await;
+    assert_eq!(edited.status, StatusCode::OK, "{edited:?}");
+    assert_eq!(edited.json["name"], usual.json["name"], "what is left out stays");
+    assert_eq!(edited.json["api_key_requests_per_minute"], 600);
+    assert_eq!(edited.json["leak_policy"], "revoke");
+    assert_eq!(owner.gets(&there).await.json, edited.json);
+    assert_eq!(told().await, 1, "whoever remembers the limit is told");
+    let late = owner.patches_as_read(&usual, &there, &json!({ "leak_policy": "narrow" })).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{late:?}");
+    let narrow = owner.patches(&there, &json!({ "leak_policy": "narrow" })).await;
+    assert_eq!(narrow.json["leak_policy"], "narrow", "{narrow:?}");
+    assert_eq!((narrow.json["api_key_requests_per_minute"].as_u64(), told().await), (Some(600), 1));
+    let none = owner.patches(&there, &json!({ "api_key_requests_per_minute": null })).await;
+    assert_eq!(none.json["api_key_requests_per_minute"], Value::Null, "{none:?}");
+    assert_eq!(told().await, 2);
+    let events = owner.gets("/v1/audit-events?action=organization.changed").await;
+    let details: Vec<&Value> =
+        events.json["items"].as_array().unwrap().iter().map(|it| &it["detail"]).collect();
+    assert_eq!(details.len(), 3, "{events:?}");
+    assert!(details.contains(&&wanted), "{details:?}");
+
+    for (wrong, field) in [
+        (json!({ "api_key_requests_per_minute": 0 }), "api_key_requests_per_minute"),
+        (json!({ "api_key_requests_per_minute": 1_000_001 }), "api_key_requests_per_minute"),
+        (json!({ "api_key_requests_per_minute": -1 }), "api_key_requests_per_minute"),
+        (json!({ "leak_policy": "ignore" }), "leak_policy"),
+        (json!({ "name": "" }), "name"),
+        (json!({ "requests_per_minute": 5 }), "requests_per_minute"),
+    ] {
+        assert_eq!(wrong_fields(&owner.patches(&there, &wrong).await), [field], "{wrong}");
+    }
+    // Whoever administers another organization has no part in it.
+    let other = world.second_organization("Other", Role::Owner).await;
+    let stranger = Caller::with(&world.server, &key_in(&world, other).await);
+    let refused = stranger.patches(&there, &json!({ "leak_policy": "notify" })).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "{refused:?}");
+    assert_eq!(owner.gets(&there).await.json["leak_policy"], "narrow");
 }
 
 // The end of one

@@ -69,6 +69,10 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("DELETE", "/v1/api-keys/{id}", Scope("write:api-keys")),
     ("GET", "/v1/api-keys/{id}", Scope("read:api-keys")),
     ("POST", "/v1/api-keys/verify", ScopeOrResourceServer("verify:api-keys")),
+    ("PATCH", "/v1/api-keys/{id}", Scope("write:api-keys")),
+    ("POST", "/v1/api-keys/{id}/revoke", Scope("write:api-keys")),
+    ("POST", "/v1/api-keys:revoke", Scope("write:api-keys")),
+    ("POST", "/v1/api-keys:import", Scope("admin:api-keys")),
     ("POST", "/v1/api-keys/{id}/rotate", Scope("write:api-keys")),
     ("POST", "/v1/api-keys/{id}/hand-over", Scope("admin:api-keys")),
     ("GET", "/v1/members", Scope("read:members")),
@@ -334,7 +338,7 @@ async fn other_methods_and_paths_are_refused_in_the_language_of_the_place() {
     let Some(world) = World::on(Database::Sqlite).await else { return };
     for (method, path, status, kind) in [
         ("PUT", "/v1/api-keys", 405, "application/problem+json"),
-        ("PATCH", "/v1/api-keys/x", 405, "application/problem+json"),
+        ("PUT", "/v1/api-keys/x", 405, "application/problem+json"),
         ("GET", "/v1/", 404, "application/problem+json"),
         ("GET", "/v1/nothing", 404, "application/problem+json"),
         ("DELETE", "/login", 405, "text/html"),

@@ -491,7 +491,10 @@ async fn a_key_that_is_used_too_often_is_refused_with_what_is_left(
     // Whoever may not do it is slowed down as well.
     let asked = json!({ "key": key.secret, "scope": "write:tenants", "cost": 1 });
     let told = api.posts(VERIFY, &asked).await;
-    assert_eq!((reason(&told), &told.json["rate_limit"]["remaining"]), ("missing_scope", &json!(5)));
+    assert_eq!(
+        (reason(&told), &told.json["rate_limit"]["remaining"]),
+        ("missing_scope", &json!(5))
+    );
     let told = verifies(7).await;
     assert_eq!(reason(&told), "rate_limited");
     let limit = json!({ "policy": "key", "quota": 10, "remaining": 5, "reset_seconds": 30, "retry_after_seconds": 12 });

@@ -37,6 +37,16 @@ impl Network {
         address.is_ipv4() == self.address.is_ipv4()
             && masked(address, self.prefix_length) == self.address
     }
+
+    /// Whether every address of `other` is within.
+    pub fn covers(&self, other: &Network) -> bool {
+        self.prefix_length <= other.prefix_length && self.contains(other.address)
+    }
+
+    /// Whether some address is within both.
+    pub fn overlaps(&self, other: &Network) -> bool {
+        self.covers(other) || other.covers(self)
+    }
 }
 
 /// Whether what is confined to these networks, if it is, may be used from `address`. An unknown address is no match.
@@ -135,6 +145,27 @@ mod tests {
             let network: Network = network.parse().unwrap();
             assert!(network.contains(inside.parse().unwrap()), "{network} {inside}");
             assert!(!network.contains(outside.parse().unwrap()), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn of_two_networks_one_is_in_the_other_or_they_have_nothing_in_common() {
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        for (outer, inner) in [
+            ("10.0.0.0/8", "10.1.0.0/16"),
+            ("0.0.0.0/0", "192.0.2.7"),
+            ("::/0", "2001:db8::/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            let (outer, inner) = (network(outer), network(inner));
+            assert!(outer.covers(&inner) && outer.overlaps(&inner) && inner.overlaps(&outer));
+            assert_eq!(inner.covers(&outer), inner == outer);
+        }
+        for (one, other) in
+            [("10.0.0.0/16", "10.1.0.0/16"), ("0.0.0.0/0", "::/0"), ("::/0", "10.0.0.0/8")]
+        {
+            let (one, other) = (network(one), network(other));
+            assert!(!one.covers(&other) && !one.overlaps(&other) && !other.overlaps(&one));
         }
     }
 

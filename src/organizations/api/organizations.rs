@@ -12,10 +12,10 @@ use crate::access::{
 use crate::app::App;
 use crate::http::{
     Beginning, Creation, IfMatch, Json, Limit, PageOf, PathId, Problem, Query, SearchText,
-    Versioned,
+    Versioned, nullable,
 };
 use crate::organizations::{Closed, close_organization, found_organization};
-use crate::tenancy::{self, Organization};
+use crate::tenancy::{self, LeakPolicy, Organization, OrganizationChanges};
 
 /// An organization as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,6 +27,11 @@ pub struct Representation {
     /// When it was closed for good.
     #[schema(required)]
     pub closed_at: Option<Timestamp>,
+    /// How often all of its API keys together may be used in a minute; null for as often as each may.
+    #[schema(required, minimum = 1, maximum = 1_000_000)]
+    pub api_key_requests_per_minute: Option<u32>,
+    /// What is done with an API key of its that leaked.
+    pub leak_policy: LeakPolicy,
     /// Grows with every change.
     pub version: i32,
 }
@@ -38,6 +43,8 @@ impl From<Organization> for Representation {
             name: organization.name,
             created_at: organization.created_at,
             closed_at: organization.closed_at,
+            api_key_requests_per_minute: organization.requests_per_minute,
+            leak_policy: organization.leak_policy,
             version: organization.version,
         }
     }
@@ -154,15 +161,20 @@ pub async fn read(
     Ok(Versioned(organization.version, organization.into()))
 }
 
-/// What to change of an organization.
+/// What to change of an organization; what is left out stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditOrganization {
     #[schema(min_length = 1, max_length = 100)]
-    name: String,
+    name: Option<String>,
+    /// How often all of its API keys together may be used in a minute; null for as often as each may.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    api_key_requests_per_minute: Option<Option<u32>>,
+    leak_policy: Option<LeakPolicy>,
 }
 
-/// Rename an organization
+/// Edit an organization
 ///
 /// The caller's own, or any for the organization that runs the installation.
 #[utoipa::path(
@@ -183,9 +195,15 @@ pub async fn edit(
     }
     let now = app.clock.now();
     let tx = app.db.begin().await?;
-    let (by, name) = (&caller.by, &wanted.name);
-    let organization = tenancy::rename_organization(&tx, now, by, id, expected, name).await?;
+    let changes = OrganizationChanges {
+        name: wanted.name.as_deref(),
+        requests_per_minute: wanted.api_key_requests_per_minute,
+        leak_policy: wanted.leak_policy,
+    };
+    let organization =
+        tenancy::edit_organization(&tx, now, &caller.by, id, expected, changes).await?;
     tx.commit().await?;
+    app.revocations.catch_up().await;
     Ok(Versioned(organization.version, organization.into()))
 }
 

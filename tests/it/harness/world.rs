@@ -289,13 +289,15 @@ impl World {
             scopes: &scopes,
             allowed_ips: None,
             environment: None,
+            brand: None,
+            requests_per_minute: None,
             expires_at,
         };
         let apis = resource_servers::list_all(app.db.reader()).await.unwrap();
         let tx = app.db.begin().await.unwrap();
         let settings = &app.config.api_keys;
         let made =
-            api_keys::issue(&tx, app.clock.now(), &By::operator(), "pc", settings, &apis, new)
+            api_keys::issue(&tx, app.clock.now(), &By::operator(), &["pc"], settings, &apis, new)
                 .await;
         let (key, secret) =
             made.unwrap_or_else(|refused| panic!("the key was refused: {refused:?}"));

@@ -1,9 +1,12 @@
-//! `/v1/api-keys`: making, listing, reading, handing over and revoking keys.
+//! `/v1/api-keys`: making, listing, reading, rotating and handing over keys; beside it, editing, revoking and
+//! importing them.
 
+pub mod edit;
+pub mod import;
+pub mod revoke;
 pub mod verify;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{AllowedNetworks, ApiKey, Labels, ListApiKeys, NewApiKey, NewSecret, Status, store};
+use super::{
+    AllowedNetworks, ApiKey, Labels, ListApiKeys, NewApiKey, NewSecret, Status, Use, store,
+};
 use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
@@ -35,6 +40,12 @@ pub struct Representation {
     /// The networks from which it may be used; IPv4 and IPv6 are matched independently of one another.
     pub allowed_ips: Vec<String>,
     pub environment: String,
+    /// The brand that it was made under; null where none was asked for: its next secret bears the installation's first.
+    #[schema(required)]
+    pub brand: Option<String>,
+    /// How often it may be used in a minute; null for the installation's usual limit.
+    #[schema(required, minimum = 1, maximum = 1_000_000)]
+    pub requests_per_minute: Option<u32>,
     pub status: Status,
     /// The first 12 and the last 4 characters of the secret.
     pub hint: String,
@@ -46,16 +57,42 @@ pub struct Representation {
     pub expires_at: Option<Timestamp>,
     #[schema(required)]
     pub revoked_at: Option<Timestamp>,
+    /// Why it was revoked, in the words of whoever did it.
+    #[schema(required)]
+    pub revoked_reason: Option<String>,
+    /// To the minute; null where it never was.
+    #[schema(required)]
+    pub last_used_at: Option<Timestamp>,
+    /// The address from which it was used last, where that is known.
+    #[schema(required)]
+    pub last_used_from: Option<String>,
     /// Until when the secret before works too, while the key is being rotated.
     #[schema(required)]
     pub rotating_until: Option<Timestamp>,
+    /// The secret before, while it works: who still uses it has to change.
+    #[schema(required)]
+    pub older_secret: Option<OlderSecret>,
     /// Grows with every change.
     pub version: i32,
+}
+
+/// The secret before the newest, while it works.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OlderSecret {
+    pub works_until: Timestamp,
+    /// To the minute; null where it was not used since such things are kept.
+    #[schema(required)]
+    pub last_used_at: Option<Timestamp>,
+    #[schema(required)]
+    pub last_used_from: Option<String>,
 }
 
 impl Representation {
     #[must_use]
     pub fn new(key: &ApiKey, now: Timestamp) -> Self {
+        let rotating_until = key.rotating_until.filter(|end| *end > now);
+        let at = |used: &Option<Use>| used.as_ref().map(|used| used.at);
+        let from = |used: &Option<Use>| used.as_ref().and_then(|used| used.from.clone());
         Self {
             id: key.id,
             organization: key.organization,
@@ -66,6 +103,8 @@ impl Representation {
             allowed_ips: key.allowed_networks.texts(),
             scopes: key.scopes.iter().map(ToString::to_string).collect(),
             environment: key.environment.clone(),
+            brand: key.brand.clone(),
+            requests_per_minute: key.requests_per_minute,
             status: key.status(now),
             hint: format!("{}…{}", key.start, key.end),
             created_by: key.created_by,
@@ -75,7 +114,15 @@ impl Representation {
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
-            rotating_until: key.rotating_until.filter(|end| *end > now),
+            revoked_reason: key.revoked_reason.clone(),
+            last_used_at: at(&key.last_use),
+            last_used_from: from(&key.last_use),
+            rotating_until,
+            older_secret: rotating_until.map(|works_until| OlderSecret {
+                works_until,
+                last_used_at: at(&key.older_secret_use),
+                last_used_from: from(&key.older_secret_use),
+            }),
             version: key.version,
         }
     }
@@ -131,6 +178,11 @@ pub struct CreateApiKey {
     allowed_ips: Option<Vec<String>>,
     /// One of the installation's environments; the first of them where it is left out.
     environment: Option<String>,
+    /// One of the brands in force; the first of them where it is left out.
+    brand: Option<String>,
+    /// How often it may be used in a minute; as often as is usual where it is left out.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    requests_per_minute: Option<u32>,
     /// The project to confine it to.
     project: Option<ProjectId>,
     /// When it ends; never where it is left out.
@@ -177,11 +229,13 @@ pub async fn create(
         allowed_ips: wanted.allowed_ips.as_deref(),
         scopes: &wanted.scopes,
         environment: wanted.environment.as_deref(),
+        brand: wanted.brand.as_deref(),
+        requests_per_minute: wanted.requests_per_minute,
         expires_at: wanted.expires_at.map(Timestamp::from),
     };
-    let (brand, settings) = (&app.config.brand, &app.config.api_keys);
+    let (brands, settings) = ([app.config.brand.as_str()], &app.config.api_keys);
     let (key, secret) =
-        super::issue(begun.tx(), now, &caller.by, brand, settings, &offered, new).await?;
+        super::issue(begun.tx(), now, &caller.by, &brands, settings, &offered, new).await?;
     let made = Made {
         key: Representation::new(&key, now),
         warnings: AllowedNetworks::warnings(wanted.allowed_ips.as_deref()),
@@ -262,27 +316,6 @@ pub async fn read(
     Ok(Versioned(key.version, Representation::new(&key, app.clock.now())))
 }
 
-/// Revoke an API key
-///
-/// At once and for good; once more changes nothing.
-#[utoipa::path(
-    delete, path = "/v1/api-keys/{id}", tag = "API keys", params(("id" = ApiKeyId, Path)),
-    responses((status = 204, description = "It is revoked")),
-    security(("bearer" = ["write:api-keys"]), ("session" = []))
-)]
-pub async fn revoke(
-    State(app): State<App>,
-    caller: Caller<WriteApiKeys>,
-    PathId(id): PathId<ApiKeyId>,
-) -> Result<StatusCode, Problem> {
-    found(&app, &caller, id).await?;
-    if !super::revoke(&app.db, app.clock.now(), &caller.by, Some(caller.organization), id).await? {
-        return Err(Problem::not_found());
-    }
-    app.revocations.catch_up().await;
-    Ok(StatusCode::NO_CONTENT)
-}
-
 /// How to rotate the key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -295,7 +328,8 @@ pub struct Rotate {
 /// Rotate an API key
 ///
 /// A new secret under the same id, name and scopes. The secret before works until its grace is over; rotating again
-/// ends that. Only who may do all that the key was made for can do so.
+/// ends that. Where a secret ends at once, so does what it was exchanged for. Only who may do all that the key was made
+/// for can do so.
 #[utoipa::path(
     post, path = "/v1/api-keys/{id}/rotate", tag = "API keys", params(("id" = ApiKeyId, Path)),
     request_body = Rotate,
@@ -315,9 +349,9 @@ pub async fn rotate(
         Beginning::Repeated(answer) => return Ok(answer),
     };
     let new = NewSecret { grace_seconds: creation.wanted.grace_seconds, reach: &caller.scopes };
-    let (by, brand) = (&caller.by, &app.config.brand);
+    let (by, brands) = (&caller.by, [app.config.brand.as_str()]);
     let (key, secret) =
-        super::rotate(begun.tx(), now, by, brand, caller.organization, id, new).await?;
+        super::rotate(begun.tx(), now, by, &brands, caller.organization, id, new).await?;
     let made = Made { key: Representation::new(&key, now), warnings: Vec::new() };
     let answer = begun.created(Some(key.version), &made, Some(("secret", &secret))).await?;
     app.revocations.catch_up().await;
