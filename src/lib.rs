@@ -18,6 +18,7 @@ pub mod clients;
 pub mod grants;
 pub mod tokens;
 pub mod api_keys;
+pub mod scan;
 pub mod organizations;
 
 pub mod config;

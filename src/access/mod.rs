@@ -225,8 +225,8 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     let credential = bearer_token(header).map_err(refuse)?;
     let not_accepted = || refuse(Rejection::InvalidToken(InvalidToken::NotAccepted));
     let now = app.clock.now();
-    // A JWT has dots; no API key has.
-    if credential.contains('.') {
+    // A JWT has dots; no API key of ours has.
+    if credential.contains('.') && !app.api_keys.may_be_imported(credential) {
         let keys = app.signer.public_keys();
         return match inspect(&keys, &app.config.issuer, &app.revocations, now, credential) {
             Some(claims) if !claims.may_be_used_from(call.address) => Err(not_accepted()),

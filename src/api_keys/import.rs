@@ -61,7 +61,7 @@ pub struct ImportedKey<'a> {
 /// Whether keys of another system may be said to begin like this.
 pub(super) fn is_prefix(text: &str) -> bool {
     (3..=32).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
 /// Takes keys over, all or none of them.
@@ -126,7 +126,10 @@ pub async fn import(
 
 fn check_prefix(settings: &ApiKeySettings, prefix: &str) -> Vec<FieldError> {
     if !is_prefix(prefix) {
-        return vec![FieldError::new("prefix", "must have 3 to 32 letters, digits, - or _")];
+        return vec![FieldError::new(
+            "prefix",
+            "must have 3 to 32 letters, digits, `-`, `_` or `.`",
+        )];
     }
     let is_listed = settings.imported_prefixes.iter().any(|listed| prefix.starts_with(listed));
     if is_listed {

@@ -76,7 +76,7 @@ impl ApiKeySettings {
         }
         match self.imported_prefixes.iter().find(|prefix| !import::is_prefix(prefix)) {
             Some(prefix) => Err(format!(
-                "api_keys.imported_prefixes holds `{prefix}`; each must have 3 to 32 letters, digits, - or _"
+                "api_keys.imported_prefixes holds `{prefix}`; each must have 3 to 32 letters, digits, `-`, `_` or `.`"
             )),
             None => Ok(()),
         }

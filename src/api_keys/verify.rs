@@ -12,9 +12,6 @@ use crate::platform::db::Db;
 use crate::rate_limit::{KeyLimits, Standing};
 use crate::revocation::Revocations;
 
-/// No key that we have imported is shorter or longer than this.
-const IMPORTED_LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
-
 /// The API keys as those see them who check them: in memory, true to the log, and counting.
 pub struct ApiKeys {
     known: KnownKeys,
@@ -81,7 +78,7 @@ impl ApiKeys {
         presented: &Presented<'_>,
     ) -> anyhow::Result<Verified> {
         let unknown = Verified { known: None, verdict: Verdict::Unknown, standing: None };
-        if !self.may_be_one(presented.text) {
+        if !key::has_valid_checksum(presented.text) && !self.may_be_imported(presented.text) {
             return Ok(unknown);
         }
         let digest = key::digest(presented.text);
@@ -114,12 +111,9 @@ impl ApiKeys {
         Ok(Verified { known: Some(known), verdict, standing })
     }
 
-    /// Whether a look-up is worth its while.
-    fn may_be_one(&self, text: &str) -> bool {
-        let is_imported = || {
-            let mut prefixes = self.settings.imported_prefixes.iter();
-            IMPORTED_LENGTH.contains(&text.len()) && prefixes.any(|it| text.starts_with(it))
-        };
-        key::has_valid_checksum(text) || is_imported()
+    /// Whether it is looked up although it has no checksum of ours.
+    #[must_use]
+    pub fn may_be_imported(&self, text: &str) -> bool {
+        key::may_be_imported(text, &self.settings.imported_prefixes)
     }
 }

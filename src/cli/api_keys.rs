@@ -229,7 +229,7 @@ impl Create {
         };
         let now = app.clock.now();
         let tx = app.db.begin().await?;
-        let (brands, settings) = ([app.config.brand.as_str()], &app.config.api_keys);
+        let (brands, settings) = (app.config.brands(), &app.config.api_keys);
         let by = By::operator();
         let (key, secret) =
             api_keys::issue(&tx, now, &by, &brands, settings, &resource_servers, new).await?;

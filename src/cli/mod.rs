@@ -12,6 +12,7 @@ mod migrate;
 mod output;
 mod quickstart;
 mod resource_servers;
+mod scan;
 mod serve;
 mod setup;
 mod signing_keys;
@@ -106,6 +107,8 @@ enum Command {
     /// Who did what
     #[command(subcommand, after_help = "Example:\n  portcullis audit export > events.jsonl")]
     Audit(audit::Audit),
+    /// Find our credentials where they don't belong: in files, streams, git repositories
+    Scan(scan::Scan),
     /// Print a script that completes commands in your shell
     #[command(
         after_help = "Example:\n  portcullis completions bash > /etc/bash_completion.d/portcullis"
@@ -119,6 +122,8 @@ enum Failure {
     Usage(String),
     /// It could not be done: exit code 1.
     Failed(String),
+    /// All has been said: this exit code.
+    Said(u8),
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -181,6 +186,7 @@ pub async fn run() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(sentence)) => (2, sentence),
         Err(Failure::Failed(sentence)) => (1, sentence),
+        Err(Failure::Said(code)) => return ExitCode::from(code),
     };
     // Whatever a cause had to say, it stays one line.
     let sentence = sentence.split(char::is_control).collect::<Vec<_>>().join(" ");
@@ -206,6 +212,7 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         Command::ApiKeys(command) => command.run(&context).await,
         Command::SigningKeys(command) => command.run(&context).await,
         Command::Audit(command) => command.run(&context).await,
+        Command::Scan(command) => command.run(&context).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);

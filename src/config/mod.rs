@@ -2,6 +2,7 @@
 
 mod read;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub master_key: String,
     /// What every credential begins with, so that secret scanners can name its owner.
     pub brand: String,
+    /// Further brands in force beside it: former ones, and those of other products.
+    pub further_brands: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed, as CIDR ranges.
     pub trusted_proxies: Vec<IpNet>,
     pub tokens: TokenSettings,
@@ -67,6 +70,7 @@ impl Default for Settings {
             metrics_listen: String::new(),
             master_key: String::new(),
             brand: "pc".to_owned(),
+            further_brands: Vec::new(),
             trusted_proxies: Vec::new(),
             tokens: TokenSettings::default(),
             api_keys: ApiKeySettings::default(),
@@ -94,6 +98,7 @@ pub struct Config {
     pub master_key: Option<SecretString>,
     pub master_key_file: PathBuf,
     pub brand: String,
+    pub further_brands: Vec<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub tokens: TokenSettings,
     pub api_keys: ApiKeySettings,
@@ -142,6 +147,7 @@ impl Settings {
             master_key: Some(self.master_key).filter(|key| !key.is_empty()).map(SecretString::from),
             master_key_file: self.data_dir.join("master.key"),
             brand: self.brand,
+            further_brands: self.further_brands,
             trusted_proxies: self.trusted_proxies,
             tokens: self.tokens,
             api_keys: self.api_keys,
@@ -215,16 +221,40 @@ impl Settings {
         }
     }
 
+    fn brands(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.brand).chain(&self.further_brands).map(String::as_str)
+    }
+
+    /// Every brand makes a prefix with every word, and a secret's beginning tells a key from other credentials.
     fn check_prefixes(&self) -> Result<(), BadConfig> {
-        let words =
-            self.api_keys.environments.iter().map(String::as_str).chain(["", "cs", "rs", "rt"]);
-        for word in words {
-            if Prefix::new(&self.brand, word).is_err() {
-                let rule = "must make a prefix of 1 to 32 lower-case letters, digits and inner underscores";
-                return Err(BadConfig(format!("brand `{}` and `{word}` {rule}", self.brand)));
+        let mut of_keys = BTreeSet::new();
+        let mut of_others = BTreeSet::new();
+        for (at, brand) in self.brands().enumerate() {
+            let setting = if at == 0 { "brand" } else { "further_brands:" };
+            if self.brands().take(at).any(|before| before == brand) {
+                return Err(BadConfig(format!("{setting} `{brand}` is in force already")));
+            }
+            let prefix = |word: &str| {
+                Prefix::new(brand, word).map_err(|_| {
+                    let rule = "must make a prefix of 1 to 32 lower-case letters, digits and inner underscores";
+                    BadConfig(format!("{setting} `{brand}` and `{word}` {rule}"))
+                })
+            };
+            for word in &self.api_keys.environments {
+                of_keys.insert(prefix(word)?.to_string());
+            }
+            prefix("")?;
+            for kind in ["cs", "rs", "rt"] {
+                of_others.insert(prefix(kind)?.to_string());
             }
         }
-        Ok(())
+        match of_keys.intersection(&of_others).next() {
+            None => Ok(()),
+            Some(prefix) => Err(BadConfig(format!(
+                "brand, further_brands and api_keys.environments would let API keys begin with `{prefix}_`, \
+                 as client secrets (cs), credentials of resource servers (rs) or refresh tokens (rt) do"
+            ))),
+        }
     }
 
     /// The settings with secrets masked, for people to see.
@@ -277,6 +307,12 @@ fn with_password(mut url: Url, password: Option<&str>) -> Url {
 }
 
 impl Config {
+    /// Every brand in force, the main one first.
+    #[must_use]
+    pub fn brands(&self) -> Vec<&str> {
+        std::iter::once(&self.brand).chain(&self.further_brands).map(String::as_str).collect()
+    }
+
     /// The database as people may see it: without a password.
     #[must_use]
     pub fn database_label(&self) -> String {
@@ -380,5 +416,46 @@ mod tests {
         for brand in ["", "Pc", "p-c", "_pc", "pc_"] {
             assert!(checked(|it| it.brand = brand.into()).is_err(), "{brand}");
         }
+    }
+    #[test]
+    fn several_brands_are_in_force_at_once_and_the_main_one_comes_first() {
+        let products = |it: &mut Settings| {
+            it.brand = "op365_sk".into();
+            it.further_brands = vec!["ops0".into(), "apvk".into()];
+            it.api_keys.environments = vec!["live".into(), String::new()];
+        };
+        let config = checked(products).unwrap();
+        assert_eq!(config.brands(), ["op365_sk", "ops0", "apvk"]);
+        assert_eq!(checked(|_| ()).unwrap().brands(), ["pc"]);
+    }
+
+    #[test]
+    fn further_brands_are_checked_as_the_first_is() {
+        let refused = |brands: &[&str], environments: &[&str]| {
+            let change = |it: &mut Settings| {
+                it.further_brands = brands.iter().map(|it| (*it).to_owned()).collect();
+                it.api_keys.environments = environments.iter().map(|it| (*it).to_owned()).collect();
+            };
+            checked(change).err()
+        };
+        assert_eq!(refused(&["acme", "ops0"], &["live", ""]), None);
+        for brand in ["", "Acme", "a-b", "_a", "a_", &"a".repeat(30)] {
+            let sentence = refused(&["acme", brand], &["live"]).unwrap();
+            assert!(sentence.contains(&format!("further_brands: `{brand}`")), "{sentence}");
+        }
+        for brands in [&["pc"][..], &["acme", "acme"]] {
+            let sentence = refused(brands, &["live"]).unwrap();
+            assert!(sentence.contains("in force already"), "{sentence}");
+        }
+        // What a secret is, its beginning tells.
+        for (brands, environments) in [
+            (&["pc_cs"][..], &[""][..]),
+            (&[], &["live", "rs"]),
+            (&["acme", "acme_rt"], &["", "live"]),
+        ] {
+            let sentence = refused(brands, environments).unwrap();
+            assert!(sentence.contains("would let API keys begin with"), "{sentence}");
+        }
+        assert_eq!(refused(&["pc_cs"], &["live"]), None);
     }
 }

@@ -34,6 +34,8 @@ pub async fn get(State(app): State<App>) -> Response {
         "authorization_response_iss_parameter_supported": true,
         // Ours: the revocation log as server-sent events, for resource servers.
         "portcullis_revocations_endpoint": format!("{issuer}/oauth/revocations"),
+        // And what API keys begin with that have no checksum of ours.
+        "portcullis_imported_api_key_prefixes": app.config.api_keys.imported_prefixes,
     });
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(document)).into_response()
 }

@@ -15,5 +15,7 @@ pub use issue::{ACCESS_TOKEN_TYPE, Authority, Descent, TokenResponse, issue};
 pub use lifetimes::TokenSettings;
 pub(crate) use refresh::allowed_now;
 pub use refresh::{Asked, Mint, Refreshed, refresh};
-pub use refresh_token::{RefreshToken, RefreshTokens};
+pub use refresh_token::{
+    REFRESH_TOKEN_BODY, RefreshToken, RefreshTokens, looks_like_refresh_token,
+};
 pub use revoke_access_token::revoke_access_token;

@@ -13,6 +13,23 @@ const GENERATION: usize = 8;
 const TAG: usize = 32;
 const LENGTH: usize = GRANT + GENERATION + TAG;
 
+/// How many characters follow the prefix: 11 for each 8 bytes.
+pub const REFRESH_TOKEN_BODY: usize = LENGTH.div_ceil(8) * 11;
+
+/// Whether this may be what follows the prefix of a refresh token, as whoever lacks the HMAC's key can tell: base62 of
+/// the right length, a grant's id (a UUIDv7), and a number that tokens reach. Less than one in 10^14 random texts does.
+#[must_use]
+pub fn looks_like_refresh_token(body: &str) -> bool {
+    let bytes = base62::decode_blocks(body, LENGTH);
+    let Some((grant, rest)) = bytes.as_deref().and_then(|it| it.split_at_checked(GRANT)) else {
+        return false;
+    };
+    let is_id = Uuid::from_slice(grant)
+        .is_ok_and(|id| id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122);
+    // A generation a second for a century fits into four bytes.
+    is_id && rest.starts_with(&[0; GENERATION - 4])
+}
+
 /// What a genuine refresh token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefreshToken {
@@ -96,5 +113,21 @@ mod tests {
         assert_eq!(tokens(b"key").decode(&text[..text.len() - 1]), None);
         assert_eq!(tokens(b"key").decode(&format!("{text}0")), None);
         assert_eq!(tokens(b"key").decode(""), None);
+    }
+
+    #[test]
+    fn without_the_key_a_refresh_token_is_told_by_its_form() {
+        let token =
+            RefreshToken { grant: GrantId::new(Timestamp(1_700_000_000_000)), generation: 7 };
+        let text = tokens(b"key").encode(token);
+        let body = text.expose_secret().strip_prefix("pc_rt_").unwrap();
+        assert_eq!(body.len(), REFRESH_TOKEN_BODY);
+        assert!(looks_like_refresh_token(body));
+        for other in [&body[1..], &format!("{body}0"), &"z".repeat(77), &"0".repeat(77), ""] {
+            assert!(!looks_like_refresh_token(other), "{other}");
+        }
+        let late = RefreshToken { generation: i64::from(u32::MAX) + 1, ..token };
+        let text = tokens(b"key").encode(late);
+        assert!(!looks_like_refresh_token(&text.expose_secret()["pc_rt_".len()..]));
     }
 }

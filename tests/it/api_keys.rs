@@ -475,6 +475,37 @@ async fn keys_bear_the_brand_of_the_installation(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn several_brands_are_in_force_at_once(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let branded = |settings: &mut Settings| {
+        settings.brand = "op365_sk".to_owned();
+        settings.further_brands = vec!["pc".to_owned(), "ops0".to_owned()];
+    };
+    let Some(server) = Server::start_with(database, branded).await else { return };
+    let world = World::around(server).await;
+    // Made under the brand that came before.
+    let former = world.api_key(&["admin"]).await;
+    assert!(former.secret.starts_with("pc_live_"));
+    let admin = Script::with(&world, &former.secret);
+    for (brand, prefix) in [(Value::Null, "op365_sk_live_"), (json!("ops0"), "ops0_live_")] {
+        let wanted = json!({ "name": "x", "scopes": ["read:api-keys"], "brand": brand });
+        let made = admin.makes(&wanted).await;
+        assert!(made.member("secret").starts_with(prefix), "{made:?}");
+        let script = Script::with(&world, made.member("secret"));
+        assert_eq!(script.gets(KEYS).await.status, StatusCode::OK);
+        // What it gets next is of the same brand.
+        let path = format!("{KEYS}/{}/rotate", made.member("id"));
+        let request = http().post(world.server.url(&path)).bearer_auth(&admin.credential);
+        let rotated = Answer::of(request.json(&json!({})).send().await.unwrap()).await;
+        assert!(rotated.member("secret").starts_with(prefix), "{rotated:?}");
+    }
+    let unknown = json!({ "name": "x", "scopes": ["read:api-keys"], "brand": "apvk" });
+    assert_eq!(fields(&admin.makes(&unknown).await), ["brand"]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_key_has_two_secrets_until_its_grace_is_over(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use portcullis::config::Settings;
 use portcullis::tenancy::Role;
 use portcullis_verifier::key::{self, Prefix};
+use portcullis_verifier::{RequestContext, Verifier};
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
@@ -21,7 +22,8 @@ const KEYS: &str = "/v1/api-keys";
 
 async fn world(database: Database) -> Option<World> {
     let with_prefix = |settings: &mut Settings| {
-        settings.api_keys.imported_prefixes = vec!["sk_old_".to_owned(), "zz-".to_owned()];
+        settings.api_keys.imported_prefixes =
+            vec!["sk_old_".to_owned(), "zz-".to_owned(), "SG.".to_owned()];
     };
     let server = Server::start_with(database, with_prefix).await?;
     Some(World::around(server).await)
@@ -370,4 +372,45 @@ async fn ten_thousand_keys_come_in_one_call_and_go_in_one_call(
     let events = entity::audit_event::Entity::find()
         .filter(entity::audit_event::Column::Action.eq("api_key.revoked"));
     assert_eq!(events.count(world.server.app.db.reader()).await.unwrap(), 10_001);
+}
+
+/// Their checksum is not ours, if they have one; a resource server learns from the metadata which to ask about.
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_key_of_whatever_form_works_everywhere(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = world(database).await else { return };
+    let admin = admin(&world).await;
+    let (plain, dotted) =
+        ("zz-4f9d2c1b7e6a5038", "SG.ngeVfQFYQlKU0ufo8x5d1A.TwL2iGABf9DHoTf-09kqeF8tAmbihYzrnopKc");
+    let import = async |prefix: &str, text: &str| {
+        let mut row = row(&hex(&key::digest(text)));
+        row["scopes"] = json!(["read:tenants", "read:projects"]);
+        let wanted = json!({ "prefix": prefix, "keys": [row] });
+        assert_eq!(admin.posts(IMPORT, &wanted).await.status, StatusCode::CREATED);
+    };
+    import("zz-", plain).await;
+    import("SG.", dotted).await;
+    let verifier = Verifier::discover(&world.server.issuer)
+        .audience(&world.api.audience)
+        .credential(world.credential.clone())
+        .build()
+        .await
+        .unwrap();
+    let accepts = async |text: &str| {
+        let header = format!("Bearer {text}");
+        verifier.verify(Some(&header), &RequestContext::default()).await.is_ok()
+    };
+    for text in [plain, dotted] {
+        assert!(accepts(text).await, "{text}");
+        let told = introspect(&world.server, &world.credential, text).await;
+        assert_eq!(told.json["active"], true, "{text}");
+        let script = Caller::with(&world.server, text);
+        assert_eq!(script.gets("/v1/projects").await.status, StatusCode::OK, "{text}");
+        let wrong = format!("{}x", &text[..text.len() - 1]);
+        assert!(!accepts(&wrong).await, "{wrong}");
+        let script = Caller::with(&world.server, &wrong);
+        assert_eq!(script.gets("/v1/projects").await.status, StatusCode::UNAUTHORIZED, "{wrong}");
+    }
 }

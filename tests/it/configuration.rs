@@ -92,6 +92,22 @@ async fn variables_of_others_are_left_alone() {
     in_force(&here, &[]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn further_brands_come_from_the_file_or_a_variable() {
+    let mut here = bare().await;
+    assert_eq!(in_force(&here, &[])["further_brands"], serde_json::json!([]));
+    here.writes("portcullis.toml", "brand = 'op365_sk'\nfurther_brands = ['pc']");
+    assert_eq!(in_force(&here, &[])["further_brands"], serde_json::json!(["pc"]));
+    here.set("PORTCULLIS_FURTHER_BRANDS", "[\"ops0\", \"apvk\"]");
+    let settings = in_force(&here, &[]);
+    assert_eq!(settings["further_brands"], serde_json::json!(["ops0", "apvk"]));
+    assert_eq!(settings["brand"], "op365_sk");
+    let shown = here.succeeds(&["config"]);
+    here.unset("PORTCULLIS_FURTHER_BRANDS");
+    here.writes("portcullis.toml", &shown);
+    assert_eq!(in_force(&here, &[]), settings);
+}
+
 // What is shown
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +182,11 @@ async fn a_wrong_setting_in_the_file_is_named() {
         ("trusted_proxies = ['10.0.0.0/33']", &["`trusted_proxies", "portcullis.toml"]),
         ("trusted_proxies = '10.0.0.0/8'", &["`trusted_proxies`"]),
         ("brand = 'My Brand'", &["brand", "`My Brand`"]),
+        ("further_brands = 'acme'", &["`further_brands`", "acme"]),
+        ("further_brands = ['My Brand']", &["further_brands", "`My Brand`"]),
+        ("further_brands = ['acme', 'pc']", &["further_brands", "`pc`"]),
+        ("further_brands = ['pc_cs']\n[api_keys]\nenvironments = ['']", &["`pc_cs_`"]),
+        ("[api_keys]\nenvironments = ['live', 'rt']", &["environments", "`pc_rt_`"]),
         ("[api_keys]\nenvironments = []", &["api_keys.environments"]),
         ("[api_keys]\nrequests_per_minute = 0", &["api_keys.requests_per_minute"]),
         (

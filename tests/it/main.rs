@@ -47,6 +47,7 @@ mod resource_servers;
 mod revoke;
 mod roles;
 mod routes;
+mod scan;
 mod signing_keys;
 mod signing_keys_api;
 mod starts;

@@ -227,6 +227,8 @@ fn is_ours(item: &Value, ours: &BTreeMap<&str, String>) -> bool {
 /// What an owner sees of their things.
 async fn snapshot(world: &World, ours: &BTreeMap<&str, String>) -> Vec<Value> {
     let key = world.api_key(&["admin"]).await;
+    // When a key was used last is written down a little later.
+    world.server.app.api_keys.write_uses(&world.server.app.db).await.unwrap();
     let mut seen = Vec::new();
     for (method, path, _) in routes() {
         if method != Method::GET || !has_id(path) || path.contains("{secret}") {

@@ -4,9 +4,15 @@
 //! included. It lets a mistyped or invented key be refused without asking anyone, and secret scanners tell a key from
 //! a look-alike; it proves nothing, since anyone can compute it.
 //!
+//! What is caught for certain in a key of ours: a change within four neighbouring characters before the checksum (a
+//! CRC-32 catches every burst of 32 bits), so each wrong character and each swap of neighbours; any change of the
+//! checksum alone; a character of the last 40 that was left out, and a letter or digit put in among them. Of all other
+//! changes one in 2^32 goes unnoticed.
+//!
 //! Prefixes hold digits and underscores, so a key is read from its right end and never split at `_`.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::SHA256;
@@ -22,6 +28,8 @@ pub const RANDOM_LENGTH: usize = 34;
 /// The number of characters of the checksum.
 pub const CHECKSUM_LENGTH: usize = 6;
 
+/// The lengths that an imported key can have, in bytes.
+const IMPORTED_LENGTH: RangeInclusive<usize> = 16..=512;
 const BODY_LENGTH: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
 
 /// What a credential begins with, for people and secret scanners: `op365_sk_live`, say.
@@ -92,6 +100,12 @@ pub fn has_valid_checksum(text: &str) -> bool {
         && head.iter().copied().all(is_prefix_byte)
         && body.iter().all(|digit| base62::value(*digit).is_some())
         && checksum == checksum_base62(checked)
+}
+
+/// Whether `text` may be a key that was made elsewhere and imported: it begins like those, and has 16 to 512 bytes. Such
+/// keys have another checksum, or none.
+pub fn may_be_imported(text: &str, prefixes: &[String]) -> bool {
+    IMPORTED_LENGTH.contains(&text.len()) && prefixes.iter().any(|prefix| text.starts_with(prefix))
 }
 
 /// A new key with 34 characters from the operating system's randomness.
@@ -222,6 +236,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_imported_is_known_by_its_beginning() {
+        let prefixes = ["sk_old_".to_owned(), "SG.".to_owned()];
+        let may_be = |text: &str| may_be_imported(text, &prefixes);
+        assert!(may_be("sk_old_123456789") && may_be("SG.abcdefg.hijklmn"));
+        assert!(!may_be("sk_old_12345678") && !may_be("sk_new_1234567890") && !may_be(""));
+        assert!(!may_be(&format!("sk_old_{}", "a".repeat(506))));
+        assert!(!may_be_imported("sk_old_123456789", &[]));
+    }
+
+    #[test]
     fn a_digest_is_sha_256() {
         assert_eq!(digest("abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
     }
@@ -240,6 +264,63 @@ mod tests {
             let at = change.index(key.len());
             let changed = format!("{}{replacement}{}", &key[..at], &key[at + 1..]);
             prop_assert_eq!(has_valid_checksum(&changed), changed == key);
+        }
+
+        #[test]
+        fn every_change_of_four_neighbours_is_caught(
+            prefix in "[a-z][a-z0-9_]{0,10}[a-z0-9]",
+            start in any::<prop::sample::Index>(),
+            replacement in "[0-9A-Za-z]{1,4}",
+        ) {
+            let key = generate(&prefix.parse().unwrap()).unwrap();
+            let key = key.expose_secret();
+            let checked = key.len() - CHECKSUM_LENGTH;
+            let at = start.index(checked);
+            let replacement = &replacement[..replacement.len().min(checked - at)];
+            let changed = format!("{}{replacement}{}", &key[..at], &key[at + replacement.len()..]);
+            prop_assert_eq!(has_valid_checksum(&changed), changed == key);
+        }
+
+        #[test]
+        fn every_other_checksum_is_caught(
+            prefix in "[a-z][a-z0-9_]{0,10}[a-z0-9]",
+            checksum in "[0-9A-Za-z]{6}",
+        ) {
+            let key = generate(&prefix.parse().unwrap()).unwrap();
+            let key = key.expose_secret();
+            let changed = format!("{}{checksum}", &key[..key.len() - CHECKSUM_LENGTH]);
+            prop_assert_eq!(has_valid_checksum(&changed), changed == key);
+        }
+
+        #[test]
+        fn swapped_neighbours_are_caught(
+            prefix in "[a-z][a-z0-9_]{0,10}[a-z0-9]",
+            at in any::<prop::sample::Index>(),
+        ) {
+            let key = generate(&prefix.parse().unwrap()).unwrap();
+            let key = key.expose_secret();
+            let mut changed = key.as_bytes().to_vec();
+            let at = at.index(changed.len() - 1);
+            changed.swap(at, at + 1);
+            let changed = String::from_utf8(changed).unwrap();
+            prop_assert_eq!(has_valid_checksum(&changed), changed == key);
+        }
+
+        #[test]
+        fn a_character_too_few_or_too_many_is_caught(
+            prefix in "[a-z][a-z0-9_]{0,10}[a-z0-9]",
+            at in any::<prop::sample::Index>(),
+            further in "[ -~]",
+        ) {
+            let key = generate(&prefix.parse().unwrap()).unwrap();
+            let key = key.expose_secret();
+            let at = at.index(key.len());
+            let shorter = format!("{}{}", &key[..at], &key[at + 1..]);
+            prop_assert!(!has_valid_checksum(&shorter), "{shorter}");
+            let longer = format!("{}{further}{}", &key[..at], &key[at..]);
+            prop_assert!(!has_valid_checksum(&longer), "{longer}");
+            let longer = format!("{key}{further}");
+            prop_assert!(!has_valid_checksum(&longer), "{longer}");
         }
 
         #[test]

@@ -28,7 +28,7 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 }))]
 pub struct ImportApiKeys {
     /// What all of them begin with; the setting `api_keys.imported_prefixes` must list it.
-    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9_-]+$")]
+    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
     prefix: String,
     #[schema(min_items = 1, max_items = 10_000)]
     keys: Vec<KeyToImport>,

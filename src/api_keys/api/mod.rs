@@ -233,7 +233,7 @@ pub async fn create(
         requests_per_minute: wanted.requests_per_minute,
         expires_at: wanted.expires_at.map(Timestamp::from),
     };
-    let (brands, settings) = ([app.config.brand.as_str()], &app.config.api_keys);
+    let (brands, settings) = (app.config.brands(), &app.config.api_keys);
     let (key, secret) =
         super::issue(begun.tx(), now, &caller.by, &brands, settings, &offered, new).await?;
     let made = Made {
@@ -349,7 +349,7 @@ pub async fn rotate(
         Beginning::Repeated(answer) => return Ok(answer),
     };
     let new = NewSecret { grace_seconds: creation.wanted.grace_seconds, reach: &caller.scopes };
-    let (by, brands) = (&caller.by, [app.config.brand.as_str()]);
+    let (by, brands) = (&caller.by, app.config.brands());
     let (key, secret) =
         super::rotate(begun.tx(), now, by, &brands, caller.organization, id, new).await?;
     let made = Made { key: Representation::new(&key, now), warnings: Vec::new() };

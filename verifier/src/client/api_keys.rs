@@ -26,6 +26,8 @@ pub(super) struct ApiKeys {
     introspection: Introspection,
     known: Cache<[u8; 32], Arc<Known>>,
     unknown: Cache<[u8; 32], ()>,
+    /// What keys begin with that the server has imported: they have no checksum of ours.
+    imported_prefixes: Vec<String>,
 }
 
 struct Known {
@@ -48,12 +50,17 @@ impl Known {
 }
 
 impl ApiKeys {
-    pub(super) fn new(introspection: Introspection) -> ApiKeys {
+    pub(super) fn new(introspection: Introspection, imported_prefixes: Vec<String>) -> ApiKeys {
         ApiKeys {
             introspection,
+            imported_prefixes,
             known: Cache::builder().max_capacity(MAX_KNOWN).time_to_live(KNOWN_FOR).build(),
             unknown: Cache::builder().max_capacity(MAX_UNKNOWN).time_to_live(UNKNOWN_FOR).build(),
         }
+    }
+
+    pub(super) fn may_be_imported(&self, text: &str) -> bool {
+        key::may_be_imported(text, &self.imported_prefixes)
     }
 
     pub(super) async fn verify(
@@ -63,7 +70,7 @@ impl ApiKeys {
         revocations: &RevocationSet,
         now_unix: i64,
     ) -> Result<Principal, Rejection> {
-        if !key::has_valid_checksum(text) {
+        if !key::has_valid_checksum(text) && !self.may_be_imported(text) {
             return Err(Rejection::InvalidToken(InvalidToken::Malformed));
         }
         let known = self.find(text, revocations).await?;

@@ -221,7 +221,7 @@ impl VerifierBuilder {
                 resource_metadata: self.resource_metadata,
                 signing_keys,
                 feed,
-                api_keys: ApiKeys::new(introspection),
+                api_keys: ApiKeys::new(introspection, metadata.imported_prefixes),
                 _tasks: tasks,
             }),
         })

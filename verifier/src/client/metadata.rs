@@ -11,6 +11,8 @@ pub(super) struct Metadata {
     pub(super) jwks_uri: Url,
     pub(super) introspection_endpoint: Url,
     pub(super) revocations_endpoint: Url,
+    /// What keys begin with that were made elsewhere and imported.
+    pub(super) imported_prefixes: Vec<String>,
 }
 
 /// Members that are missing or unreadable are reported by name, so none is required here.
@@ -20,6 +22,8 @@ struct Document {
     jwks_uri: Option<String>,
     introspection_endpoint: Option<String>,
     portcullis_revocations_endpoint: Option<String>,
+    #[serde(default)]
+    portcullis_imported_api_key_prefixes: Vec<String>,
 }
 
 /// The issuer as a URL, if it is one that may be asked (RFC 8414 §2: no query, no fragment).
@@ -78,6 +82,7 @@ impl Document {
                 "portcullis_revocations_endpoint",
                 self.portcullis_revocations_endpoint,
             )?,
+            imported_prefixes: self.portcullis_imported_api_key_prefixes,
         })
     }
 }

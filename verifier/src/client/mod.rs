@@ -81,7 +81,8 @@ impl Verifier {
         if !self.is_available() {
             return Err(Rejection::Unavailable(Unavailability::RevocationFeed));
         }
-        if credential.split('.').count() == 3 {
+        let is_token = credential.split('.').count() == 3;
+        if is_token && !self.inner.api_keys.may_be_imported(credential) {
             self.verify_token(credential, context).await
         } else {
             self.inner
