@@ -118,6 +118,7 @@ const LISTS: &[&str] = &[
     "/v1/audit-events?action=action.7",
     "/v1/audit-events?action=nothing",
     "/v1/audit-events?target={key}",
+    "/v1/audit-events?request_id=0b2f1d0e-6c1f-4f0e-9a53-3f6f3f1f7a10",
     "/v1/me/connected-apps",
 ];
 

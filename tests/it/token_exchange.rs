@@ -179,6 +179,22 @@ async fn the_token_dies_with_the_key(
     let told = introspect(&world.server, &world.credential, &token).await;
     assert_eq!(told.json["scope"], "read:tenants");
 
+    // With the one secret that was exchanged, and with an edit that takes something away.
+    let rotated = world.api_key(&["read:tenants", "read:users"]).await;
+    let older = token_for(&rotated.secret).await;
+    let path = format!("/v1/api-keys/{}", rotated.id);
+    let newer = admin.posts(&format!("{path}/rotate"), &json!({})).await;
+    let newer = token_for(newer.member("secret")).await;
+    assert!(is_active(&world, &older).await, "its grace is a day");
+    let newest = admin.posts(&format!("{path}/rotate"), &json!({ "grace_seconds": 0 })).await;
+    assert!(!is_active(&world, &older).await && !is_active(&world, &newer).await);
+    world.server.passes(Duration::from_secs(5));
+    let newest = token_for(newest.member("secret")).await;
+    assert!(is_active(&world, &newest).await);
+    let edited = admin.patches(&path, &json!({ "scopes": ["read:users"] })).await;
+    assert_eq!(edited.status, StatusCode::OK, "{edited:?}");
+    assert!(!is_active(&world, &newest).await);
+
     // And it lives no longer than the key.
     let end = world.server.app.clock.now() + Duration::from_secs(60);
     let brief = world.api_key_of(&world.owner, Role::Owner, &["read:tenants"], Some(end)).await;
