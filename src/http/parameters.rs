@@ -176,19 +176,19 @@ async fn read(request: Request<Body>) -> Result<Parameters, BadParameters> {
     if !is_form(request.headers()) {
         return Err(BadParameters::NotAForm);
     }
-    let body = read_body(request.into_body()).await?;
+    let body = read_body_up_to(request.into_body(), MAX_BODY).await?;
     Parameters::parse(&body)
 }
 
 /// Reads a body up to the limit. What goes beyond is read and dropped, within reason: a caller who is still sending
 /// when we hang up would not see our answer.
-pub(super) async fn read_body(body: Body) -> Result<Vec<u8>, BadParameters> {
+pub(super) async fn read_body_up_to(body: Body, most: usize) -> Result<Vec<u8>, BadParameters> {
     let mut read = Vec::new();
     let mut dropped = 0;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| BadParameters::Unreadable)?;
-        if dropped == 0 && read.len() + chunk.len() <= MAX_BODY {
+        if dropped == 0 && read.len() + chunk.len() <= most {
             read.extend_from_slice(&chunk);
         } else {
             dropped += chunk.len();

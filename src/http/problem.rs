@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use super::parameters::{BadParameters, read_body};
+use super::parameters::{BadParameters, MAX_BODY, read_body_up_to};
 use crate::platform::db::is_busy;
 use crate::platform::{FieldError, Refused};
 
@@ -20,6 +20,7 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     challenge: Option<String>,
+    retry_after: Option<u64>,
     cause: Option<anyhow::Error>,
 }
 
@@ -47,6 +48,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             challenge: None,
+            retry_after: None,
             cause: None,
         }
     }
@@ -85,6 +87,18 @@ impl Problem {
         let detail =
             "Somebody else has changed it since you read it. Read it again, then edit that.";
         Self::new(StatusCode::PRECONDITION_FAILED, "Changed meanwhile", detail)
+    }
+
+    /// 429, for what was done too often; trying again before `wait` is over does not help.
+    #[must_use]
+    pub fn too_many_requests(wait: std::time::Duration) -> Self {
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests",
+            "This was done too often from your network. Wait for as long as Retry-After says.",
+        );
+        problem.retry_after = Some(wait.as_secs().saturating_add(1));
+        problem
     }
 
     /// Adds the `WWW-Authenticate` header.
@@ -150,8 +164,9 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let is_busy = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        if let Some(seconds) = self.retry_after.or(is_busy.then_some(1)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -169,8 +184,48 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
+/// A JSON body of up to so many bytes, or the problem that says what is wrong with it.
+pub struct JsonUpTo<T, const MOST: usize>(pub T);
+
+impl<S: Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for JsonUpTo<T, MOST> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
+        let body = read_json_up_to(request, MOST).await?;
+        parse_json(&body).map(Self)
+    }
+}
+
+/// A JSON body of up to so many bytes, as it was sent, for who checks its signature.
+pub struct RawJsonUpTo<const MOST: usize>(Vec<u8>);
+
+impl<const MOST: usize> RawJsonUpTo<MOST> {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// # Errors
+    /// The problem that says what is wrong with it.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        parse_json(&self.0)
+    }
+}
+
+impl<S: Sync, const MOST: usize> FromRequest<S> for RawJsonUpTo<MOST> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
+        read_json_up_to(request, MOST).await.map(Self)
+    }
+}
+
 /// A body that says that it is JSON.
 pub(super) async fn read_json(request: Request<Body>) -> Result<Vec<u8>, Problem> {
+    read_json_up_to(request, MAX_BODY).await
+}
+
+async fn read_json_up_to(request: Request<Body>, most: usize) -> Result<Vec<u8>, Problem> {
     let is_json = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -184,7 +239,13 @@ pub(super) async fn read_json(request: Request<Body>) -> Result<Vec<u8>, Problem
             "The body must be application/json.",
         ));
     }
-    Ok(read_body(request.into_body()).await?)
+    read_body_up_to(request.into_body(), most).await.map_err(|bad| match bad {
+        BadParameters::TooLarge => {
+            let detail = format!("the body is larger than {} KiB", most / 1024);
+            Problem::new(bad.status(), "Unreadable request", detail)
+        }
+        bad => bad.into(),
+    })
 }
 
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
