@@ -20,11 +20,12 @@ pub use role::{
 };
 pub use store::{
     ListMembers, delete_members, delete_membership, delete_memberships, erase_invitations_to,
-    find_member, find_membership, find_operator, find_organization, find_organization_by_name,
-    find_project, find_reach, find_role, first_member, hold_project, insert_membership,
-    insert_organization, is_closed, is_last_owner, list_members, list_memberships,
-    list_organizations, list_projects, list_roles, lock_organization, mark_organization_closed,
-    mark_project_deleted, revoke_invitations_into, set_operator, sole_ownerships,
+    find_leak_policy, find_member, find_membership, find_operator, find_organization,
+    find_organization_by_name, find_project, find_reach, find_role, first_member, hold_project,
+    insert_membership, insert_organization, is_closed, is_last_owner, list_members,
+    list_memberships, list_organizations, list_projects, list_roles, lock_organization,
+    mark_organization_closed, mark_project_deleted, revoke_invitations_into, set_operator,
+    sole_ownerships,
 };
 
 /// An organization.
@@ -35,6 +36,38 @@ pub struct Organization {
     pub created_at: Timestamp,
     pub closed_at: Option<Timestamp>,
     pub version: i32,
+}
+
+/// What is done with an API key of the organization that leaked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeakPolicy {
+    /// Its owner is told.
+    Notify,
+    /// It may only read from now on, and its owner is told.
+    Narrow,
+    /// It is revoked, and its owner is told.
+    Revoke,
+}
+
+impl LeakPolicy {
+    pub const ALL: [Self; 3] = [Self::Notify, Self::Narrow, Self::Revoke];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Narrow => "narrow",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+impl std::str::FromStr for LeakPolicy {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
+        found.ok_or_else(|| "a leak policy is one of notify, narrow, revoke".to_owned())
+    }
 }
 
 /// A project of an organization.

@@ -12,7 +12,7 @@ use sea_orm::{
     Set,
 };
 
-use super::{Member, Membership, Organization, OwnRole, Project, Role, RoleRef};
+use super::{LeakPolicy, Member, Membership, Organization, OwnRole, Project, Role, RoleRef};
 use crate::platform::db::{begins_with, search_text};
 
 fn organization(row: organization::Model) -> Organization {
@@ -54,6 +54,19 @@ pub async fn find_organization(
     id: OrganizationId,
 ) -> Result<Option<Organization>, DbErr> {
     Ok(organization::Entity::find_by_id(id).one(connection).await?.map(organization))
+}
+
+/// What the organization wants done with an API key that leaked.
+///
+/// # Errors
+/// When there is no such organization, or the database fails.
+pub async fn find_leak_policy(
+    connection: &impl ConnectionTrait,
+    id: OrganizationId,
+) -> Result<LeakPolicy, DbErr> {
+    let damaged = || DbErr::Type(format!("organizations {id}: leak_policy is damaged"));
+    let row = organization::Entity::find_by_id(id).one(connection).await?.ok_or_else(damaged)?;
+    row.leak_policy.parse().map_err(|_| damaged())
 }
 
 /// Organizations, newest first: all whose name begins like this, or those of these ids.
