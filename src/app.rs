@@ -6,9 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::Alerts;
 use crate::audit::By;
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::leaks::{GithubKeys, Reports};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
 use crate::platform::mail::Mailer;
@@ -35,6 +37,10 @@ pub struct State {
     pub passwords: Passwords,
     /// None where no mail server is configured.
     pub mailer: Option<Mailer>,
+    pub alerts: Alerts,
+    /// Credentials that somebody reported as leaked.
+    pub reports: Reports,
+    pub github_keys: GithubKeys,
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
     pub resource_servers: ResourceServers,
@@ -58,6 +64,8 @@ impl App {
     /// When the database, the master key or the mail settings can't be used.
     pub async fn open(config: Config, clock: Clock) -> Result<(Self, CatchUpRequests)> {
         let mailer = Mailer::new(&config.mail)?;
+        let alerts = Alerts::new(&config.webhook, mailer.clone(), &config.issuer)?;
+        let github_keys = GithubKeys::new(&config.secret_scanning)?;
         let db = Db::open(&config.database_url).await?;
         db.migrate().await?;
         let is_new = signing::list(db.reader()).await?.is_empty();
@@ -75,6 +83,9 @@ impl App {
             ),
             passwords: Passwords::default(),
             mailer,
+            alerts,
+            reports: Reports::default(),
+            github_keys,
             clients: Clients::default(),
             resource_servers: ResourceServers::default(),
             limits: RateLimits::default(),

@@ -24,7 +24,10 @@ use tower_http::trace::TraceLayer;
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors};
 use crate::revocation::CatchUpRequests;
-use crate::{clients, grants, health, identity, invitations, janitor, oauth, openapi, revocation};
+use crate::{
+    alerts, clients, grants, health, identity, invitations, janitor, leaks, oauth, openapi,
+    revocation,
+};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,6 +62,13 @@ pub async fn serve(
         bail!("the revocation log can't be read");
     }
     let janitor = tokio::spawn(janitor::run(app.clone()));
+    let deliverer =
+        tokio::spawn(alerts::deliver(app.db.clone(), app.clock.clone(), app.alerts.clone()));
+    let ender = {
+        let (db, clock, reports) = (app.db.clone(), app.clock.clone(), app.reports.clone());
+        let (alerts, revocations) = (app.alerts.clone(), app.revocations.clone());
+        tokio::spawn(async move { leaks::work(&db, &clock, &reports, &alerts, &revocations).await })
+    };
     let stopping = app.stopping.clone();
     let drained = {
         let stopping = stopping.clone();
@@ -84,6 +94,8 @@ pub async fn serve(
     }
     follower.abort();
     janitor.abort();
+    deliverer.abort();
+    ender.abort();
     // What still borrows a connection is answered by nobody any more.
     app.db.clone().close().await?;
     Ok(())

@@ -21,7 +21,7 @@ pub use permission::*;
 
 use crate::api_keys::{self, UsedFrom, Verdict};
 use crate::app::App;
-use crate::audit::{Actor, By};
+use crate::audit::{self, Actor, By};
 use crate::http::{ClientAddress, Problem, Source, session_token};
 use crate::identity;
 use crate::resource_servers::management_catalog;
@@ -66,7 +66,8 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
-        let known = authenticate(app, &parts.headers, address).await?;
+        let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
+        let known = authenticate(app, &parts.headers, address, &source).await?;
         check::<P>(&known.permitted, known.project)?;
         if P::REACH == Reach::Installation
             && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
@@ -75,7 +76,6 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
                 "This is for the organization that runs the installation, and yours is another.";
             return Err(Problem::forbidden(detail));
         }
-        let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
         Ok(Self {
             scopes: known.scopes,
             permitted: known.permitted,
@@ -113,6 +113,12 @@ impl<P: Permission> Caller<P> {
         check::<Q>(&self.permitted, self.project)
     }
 
+    /// Whether the caller may do what `Q` says, in their own organization.
+    #[must_use]
+    pub fn may<Q: Permission>(&self) -> bool {
+        check::<Q>(&self.permitted, self.project).is_ok()
+    }
+
     /// Tells one caller from another, for the keys that they choose themselves.
     #[must_use]
     pub fn name(&self) -> String {
@@ -144,9 +150,10 @@ async fn authenticate(
     app: &App,
     headers: &HeaderMap,
     address: Option<IpAddr>,
+    source: &audit::Source,
 ) -> Result<Known, Problem> {
     if headers.contains_key(header::AUTHORIZATION) {
-        let (principal, permitted) = by_credential(app, headers, address).await?;
+        let (principal, permitted) = by_credential(app, headers, address, source).await?;
         return known(&principal, permitted);
     }
     match session_token(app, &CookieJar::from_headers(headers)) {
@@ -203,6 +210,7 @@ async fn by_credential(
     app: &App,
     headers: &HeaderMap,
     address: Option<IpAddr>,
+    source: &audit::Source,
 ) -> Result<(Principal, ScopeSet), Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let header = match (values.next(), values.next()) {
@@ -228,7 +236,8 @@ async fn by_credential(
             None => Err(not_accepted()),
         };
     }
-    let verified = api_keys::verify(&app.db, now, credential, UsedFrom::Address(address)).await?;
+    let from = UsedFrom::Address(address);
+    let verified = api_keys::verify(&app.db, &app.alerts, now, credential, from, source).await?;
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Err(not_accepted());
     };

@@ -59,6 +59,8 @@ permissions! {
     WriteApiKeys = Some(scopes::WRITE_API_KEYS), Project;
     /// Hand API keys over.
     AdminApiKeys = Some(scopes::ADMIN_API_KEYS), Project;
+    /// Know of decoys, make and end them.
+    AdminDecoys = Some(scopes::ADMIN_DECOYS), Project;
     ReadSigningKeys = Some(scopes::READ_SIGNING_KEYS), Installation;
     WriteSigningKeys = Some(scopes::WRITE_SIGNING_KEYS), Installation;
     ReadAuditEvents = Some(scopes::READ_AUDIT_EVENTS), Organization;

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{AllowedNetworks, ApiKey, Labels, ListApiKeys, NewApiKey, NewSecret, Status, store};
-use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
+use crate::access::{AdminApiKeys, AdminDecoys, Caller, Permission, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
     Beginning, Creation, Json, Limit, PageOf, PathId, Problem, Query, SearchText, Versioned,
@@ -47,6 +47,8 @@ pub struct Representation {
     /// Until when the secret before works too, while the key is being rotated.
     #[schema(required)]
     pub rotating_until: Option<Timestamp>,
+    /// It may do nothing, and its use is an alarm. Only who has the scope `admin:decoys` sees such a key.
+    pub is_decoy: bool,
     /// Grows with every change.
     pub version: i32,
 }
@@ -74,6 +76,7 @@ impl Representation {
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
             rotating_until: key.rotating_until.filter(|end| *end > now),
+            is_decoy: key.is_decoy,
             version: key.version,
         }
     }
@@ -135,6 +138,10 @@ pub struct CreateApiKey {
     #[serde(default, with = "time::serde::rfc3339::option")]
     #[schema(value_type = Option<Timestamp>)]
     expires_at: Option<OffsetDateTime>,
+    /// A decoy: it may do nothing, whoever uses it is told no more than of a key that was never made, and its owner is
+    /// told of them. It takes the scope `admin:decoys` too.
+    #[serde(default)]
+    is_decoy: bool,
 }
 
 /// Create an API key
@@ -155,6 +162,9 @@ pub async fn create(
             "This credential acts for no person, and a key needs one whose role bounds it.";
         return Err(Problem::forbidden(detail));
     };
+    if creation.wanted.is_decoy {
+        caller.needs::<AdminDecoys>()?;
+    }
     let now = app.clock.now();
     let begun = match creation.begin(app.db.begin().await?, now, &caller.name()).await? {
         Beginning::New(begun) => begun,
@@ -176,6 +186,7 @@ pub async fn create(
         scopes: &wanted.scopes,
         environment: wanted.environment.as_deref(),
         expires_at: wanted.expires_at.map(Timestamp::from),
+        is_decoy: wanted.is_decoy,
     };
     let (brand, settings) = (&app.config.brand, &app.config.api_keys);
     let (key, secret) =
@@ -229,6 +240,7 @@ pub async fn list(
         owner: query.owner.map(Some),
         status: query.status,
         name: query.name.as_ref().map(|name| name.0.as_str()),
+        include_decoys: caller.may::<AdminDecoys>(),
         before: query.cursor,
         limit: query.limit.rows(),
     };
@@ -238,10 +250,15 @@ pub async fn list(
 }
 
 /// The key, if the caller may know of it.
-async fn found<P>(app: &App, caller: &Caller<P>, id: ApiKeyId) -> Result<ApiKey, Problem> {
+async fn found<P: Permission>(
+    app: &App,
+    caller: &Caller<P>,
+    id: ApiKeyId,
+) -> Result<ApiKey, Problem> {
     store::find(app.db.reader(), Some(caller.organization), id)
         .await?
         .filter(|key| caller.project.is_none() || caller.project == key.project)
+        .filter(|key| !key.is_decoy || caller.may::<AdminDecoys>())
         .ok_or_else(Problem::not_found)
 }
 

@@ -30,6 +30,8 @@ pub struct NewApiKey<'a> {
     /// One of the settings' environments; the first where none is named.
     pub environment: Option<&'a str>,
     pub expires_at: Option<Timestamp>,
+    /// Whether it may do nothing, and its use is an alarm.
+    pub is_decoy: bool,
 }
 
 /// Makes a key; its secret is told this once.
@@ -93,7 +95,7 @@ pub async fn issue(
         revoked_reason: None,
         brand: None,
         requests_per_minute: None,
-        is_decoy: false,
+        is_decoy: new.is_decoy,
         last_use: None,
         older_secret_use: None,
     };
@@ -101,7 +103,7 @@ pub async fn issue(
     store::insert_secret(tx, key.id, SecretId::new(now), key::digest(text), &hint, now).await?;
     let event = Event::new("api_key.created", key.id)
         .in_organization(key.organization)
-        .with(serde_json::json!({ "scopes": key.scopes.to_string() }));
+        .with(serde_json::json!({ "scopes": key.scopes.to_string(), "is_decoy": key.is_decoy }));
     audit::record(tx, now, by, event).await?;
     Ok((key, secret))
 }

@@ -12,6 +12,7 @@ mod revoke;
 mod rotate;
 mod store;
 mod verify;
+mod watch;
 
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
@@ -26,6 +27,9 @@ pub use revoke::revoke;
 pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{Verified, verify};
+pub use watch::{
+    Leak, Remedy, end_leaked, find_leaked, raise_alert, tell_of_disuse, tell_of_expiry, tripped,
+};
 
 /// The `[api_keys]` section.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 use portcullis_verifier::{ScopeSet, key};
 use sea_orm::DbErr;
 
-use super::{ApiKey, UsedFrom, Verdict, decide, store};
+use super::{ApiKey, UsedFrom, Verdict, decide, store, watch};
+use crate::alerts::Alerts;
+use crate::audit::Source;
 use crate::platform::db::Db;
 use entity::Timestamp;
 
@@ -22,9 +24,11 @@ pub struct Verified {
 /// When the database fails.
 pub async fn verify(
     db: &Db,
+    alerts: &Alerts,
     now: Timestamp,
     presented: &str,
     from: UsedFrom,
+    source: &Source,
 ) -> Result<Verified, DbErr> {
     let unknown =
         Verified { key: None, verdict: Verdict::Unknown, reach: ScopeSet::default(), ends: None };
@@ -34,6 +38,19 @@ pub async fn verify(
     let Some(found) = store::find_by_digest(db.reader(), key::digest(presented), now).await? else {
         return Ok(unknown);
     };
+    if found.key.is_decoy {
+        // Who uses it, as far as that is known: an API that asks about it is nobody to be alarmed about.
+        let address = match from {
+            UsedFrom::Address(address) => address.map(|address| address.to_string()),
+            UsedFrom::CheckedElsewhere => None,
+        };
+        let source = Source { address, ..source.clone() };
+        // They are told what every stranger is, whether the alarm could be written or not.
+        if let Err(error) = watch::tripped(db, alerts, now, &found.key, &source).await {
+            tracing::error!(%error, key = %found.key.id, "the use of a decoy can't be told of");
+        }
+        return Ok(unknown);
+    }
     let verdict = decide(&found.key, found.reach.as_ref(), from, now);
     let ends = found.key.expires_at.into_iter().chain(found.secret_ends).min();
     let reach = found.reach.unwrap_or_default();

@@ -108,6 +108,7 @@ impl Create {
             allowed_ips: None,
             environment: self.environment.as_deref(),
             expires_at: expires_at.map(Timestamp::from),
+            is_decoy: false,
         };
         let now = app.clock.now();
         let tx = app.db.begin().await?;
@@ -128,9 +129,12 @@ impl Create {
 async fn list(context: &Context, limit: u64, json: bool) -> Result<(), Failure> {
     let app = context.app().await?;
     let now = app.clock.now();
-    let keys =
-        api_keys::list(app.db.reader(), now, ListApiKeys { limit, ..ListApiKeys::default() })
-            .await?;
+    let keys = api_keys::list(
+        app.db.reader(),
+        now,
+        ListApiKeys { include_decoys: true, limit, ..ListApiKeys::default() },
+    )
+    .await?;
     let shown: Vec<_> = keys.iter().map(|key| Representation::new(key, now)).collect();
     if json {
         return output::json(&shown);

@@ -118,6 +118,7 @@ async fn fill(
         allowed_ips: None,
         environment: None,
         expires_at: None,
+        is_decoy: false,
     };
     let apis = [api];
     let (key, key_secret) =

@@ -17,9 +17,10 @@ use super::client_authentication::{ClientCredentials, client_credentials};
 use super::{ErrorCode, OAuthError};
 use crate::api_keys::{self, AllowedNetworks, UsedFrom, Verdict};
 use crate::app::App;
+use crate::audit;
 use crate::clients::{self, Client};
 use crate::grants;
-use crate::http::{Form, Parameters};
+use crate::http::{Form, Parameters, Source};
 use crate::resource_servers::{self, ResourceServer};
 use crate::tokens::inspect;
 
@@ -32,6 +33,7 @@ enum Asker {
 /// `POST /oauth/introspect`, RFC 7662 §2
 pub async fn post(
     State(app): State<App>,
+    Source(source): Source,
     headers: HeaderMap,
     Form(parameters): Form,
 ) -> Result<Response, OAuthError> {
@@ -42,7 +44,7 @@ pub async fn post(
         Asker::ResourceServer(api) => match access_token(&app, token, |aud, _| aud == api.audience)
         {
             Some(answer) => Some(answer),
-            None => api_key(&app, api, token, used_from(&parameters)?).await?,
+            None => api_key(&app, api, token, used_from(&parameters)?, &source).await?,
         },
         Asker::Client(client) => {
             match access_token(&app, token, |_, id| id == client.id.to_string()) {
@@ -145,8 +147,10 @@ async fn api_key(
     asker: &ResourceServer,
     token: &str,
     from: UsedFrom,
+    source: &audit::Source,
 ) -> Result<Option<Value>, OAuthError> {
-    let verified = api_keys::verify(&app.db, app.clock.now(), token, from).await?;
+    let verified =
+        api_keys::verify(&app.db, &app.alerts, app.clock.now(), token, from, source).await?;
     let (Some(key), Verdict::Valid(scopes)) = (verified.key, verified.verdict) else {
         return Ok(None);
     };

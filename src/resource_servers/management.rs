@@ -31,6 +31,7 @@ pub mod scopes {
     pub const READ_API_KEYS: &str = "read:api-keys";
     pub const WRITE_API_KEYS: &str = "write:api-keys";
     pub const ADMIN_API_KEYS: &str = "admin:api-keys";
+    pub const ADMIN_DECOYS: &str = "admin:decoys";
     pub const READ_SIGNING_KEYS: &str = "read:signing-keys";
     pub const WRITE_SIGNING_KEYS: &str = "write:signing-keys";
     pub const READ_AUDIT_EVENTS: &str = "read:audit-events";
@@ -43,6 +44,7 @@ const CATALOG: &[(&str, &str, bool)] = &[
     (scopes::READ_API_KEYS, "See the organization's API keys, without their secrets", false),
     (scopes::WRITE_API_KEYS, "Create and revoke the organization's API keys", false),
     (scopes::ADMIN_API_KEYS, "Hand the organization's API keys over to others", true),
+    (scopes::ADMIN_DECOYS, "See, make and end API keys that are decoys", true),
     (scopes::READ_ORGANIZATIONS, "See the organization", false),
     (scopes::WRITE_ORGANIZATIONS, "Rename the organization", true),
     (scopes::READ_PROJECTS, "See the organization's projects", false),

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod alerts;
 mod api_keys;
 mod audit;
 mod authorize;
@@ -19,6 +20,7 @@ mod command_line;
 mod configuration;
 mod connected_apps;
 mod consent;
+mod decoys;
 mod durability;
 mod feed;
 mod grants;
@@ -28,6 +30,7 @@ mod inheritance;
 mod introspect;
 mod invitations;
 mod issuer_path;
+mod leaks;
 mod login;
 mod mail;
 mod main_job;

@@ -40,10 +40,18 @@ impl Server {
 
     /// A second process on the same database, with the same issuer, master key and clock.
     pub async fn beside(&self) -> Self {
+        self.beside_with(|_| ()).await
+    }
+
+    /// A second process whose other settings were changed first.
+    pub async fn beside_with(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (clock, issuer) = (self.app.clock.clone(), self.issuer.clone());
-        let issued_by = |settings: &mut Settings| settings.issuer = issuer;
+        let issued_by = |settings: &mut Settings| {
+            settings.issuer = issuer;
+            change(settings);
+        };
         Self { address, ..Self::run(self.database.clone(), listener, clock, issued_by).await }
     }
 

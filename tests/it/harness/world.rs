@@ -277,6 +277,7 @@ impl World {
             allowed_ips: None,
             environment: None,
             expires_at,
+            is_decoy: false,
         };
         let apis = resource_servers::list_all(app.db.reader()).await.unwrap();
         let tx = app.db.begin().await.unwrap();
