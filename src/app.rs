@@ -7,10 +7,12 @@ use anyhow::{Context as _, Result, bail};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::Alerts;
 use crate::api_keys::ApiKeys;
 use crate::audit::By;
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::leaks::{GithubKeys, Reports};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
 use crate::platform::mail::Mailer;
@@ -37,6 +39,10 @@ pub struct State {
     pub passwords: Passwords,
     /// None where no mail server is configured.
     pub mailer: Option<Mailer>,
+    pub alerts: Alerts,
+    /// Credentials that somebody reported as leaked.
+    pub reports: Reports,
+    pub github_keys: GithubKeys,
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
     pub api_keys: ApiKeys,
@@ -64,6 +70,8 @@ impl App {
     /// When the database, the master key or the mail settings can't be used.
     pub async fn open(config: Config, clock: Clock) -> Result<(Self, CatchUpRequests)> {
         let mailer = Mailer::new(&config.mail)?;
+        let alerts = Alerts::new(&config.webhook, mailer.clone(), &config.issuer)?;
+        let github_keys = GithubKeys::new(&config.secret_scanning)?;
         let db = Db::open(&config.database_url).await?;
         db.migrate().await?;
         let is_new = signing::list(db.reader()).await?.is_empty();
@@ -83,8 +91,11 @@ impl App {
             ),
             passwords: Passwords::default(),
             mailer,
+            api_keys: ApiKeys::new(&config.api_keys, alerts.clone()),
+            alerts,
+            reports: Reports::default(),
+            github_keys,
             clients: Clients::default(),
-            api_keys: ApiKeys::new(&config.api_keys),
             resource_servers: ResourceServers::default(),
             limits: RateLimits::default(),
             key_limits,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use entity::Timestamp;
 
 use crate::app::App;
-use crate::{audit, grants, idempotency, identity, revocation, signing};
+use crate::{alerts, api_keys, audit, grants, idempotency, identity, revocation, signing};
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -34,7 +34,24 @@ pub async fn sweep(app: &App) {
     report("expired revocations", in_transaction(app, now, Task::TrimRevocations).await);
     report("old idempotent answers", idempotency::forget_old(app.db.writer(), now).await);
     report("old audit events", audit::remove_old(&app.db, now, &app.config.audit).await);
+    report("delivered alerts", alerts::forget_old(app.db.writer(), now).await);
     report("retired signing keys", in_transaction(app, now, Task::RetireSigningKeys).await);
+    tell(app, now).await;
+}
+
+/// What owners are told of their keys.
+async fn tell(app: &App, now: Timestamp) {
+    let told = [
+        ("keys that expire soon", api_keys::tell_of_expiry(&app.db, &app.alerts, now).await),
+        ("keys that nobody uses", api_keys::tell_of_disuse(&app.db, &app.alerts, now).await),
+    ];
+    for (what, result) in told {
+        match result {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "told of {what}"),
+            Err(error) => tracing::error!(%error, "could not tell of {what}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -13,12 +13,14 @@ pub mod tenancy;
 pub mod signing;
 pub mod resource_servers;
 pub mod identity;
+pub mod alerts;
 pub mod invitations;
 pub mod clients;
 pub mod grants;
 pub mod tokens;
 pub mod api_keys;
 pub mod scan;
+pub mod leaks;
 pub mod organizations;
 
 pub mod config;

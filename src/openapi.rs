@@ -21,11 +21,16 @@ use crate::clients;
 use crate::grants::api::{connected_apps, grants, me};
 use crate::http::{PageError, Problem, ProblemDocument};
 use crate::invitations;
+use crate::leaks;
 use crate::organizations::api::{members, organizations, projects, roles, users};
 use crate::resource_servers::api::{resource_servers, scopes};
 use crate::{api_keys, audit, signing};
 
 const PROBLEM: &str = "Problem";
+/// Where anyone reports, and so not too often.
+const REPORTS: &str = "/v1/credentials:revoke";
+/// What only a partner of GitHub's has.
+const GITHUB: &str = "/v1/secret-scanning/github";
 /// No control characters, and something that is no space.
 const NAME: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 /// No control characters but the end of a line.
@@ -98,6 +103,8 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(resource_servers::read, resource_servers::edit, resource_servers::delete))
         .routes(routes!(resource_servers::rotate_credential))
         .routes(routes!(scopes::list))
+        .routes(routes!(leaks::api::revoke))
+        .routes(routes!(leaks::api::github))
 }
 
 /// The document, for a server that is reached under `base`.
@@ -198,16 +205,24 @@ fn header(name: &str, description: &str, schema: ObjectBuilder) -> RefOr<Paramet
 fn describe_refusals(operation: &mut Operation, path: &str) {
     let has_body = operation.request_body.is_some();
     let has_id = path.contains('{');
+    // Those that take what others found may be large.
+    let is_report = operation.tags.iter().flatten().any(|tag| tag == "Leaks");
+    let too_large = match is_report {
+        true => "The body is larger than 1 MiB",
+        false if path.ends_with(":import") => "The body is larger than 8 MiB",
+        false => "The body is larger than 64 KiB",
+    };
     let refusals = [
         (true, "400", "The request can't be read"),
         (true, "401", "No credential, or one that is not accepted"),
         (true, "403", "The credential does not allow this"),
-        (has_id, "404", "There is nothing here that you may see"),
+        (has_id || path == GITHUB, "404", "There is nothing here that you may see"),
         (has_body || has_id, "409", "It can't be done as things stand"),
-        (has_body, "413", "The body is larger than 64 KiB"),
+        (has_body, "413", too_large),
         (has_body, "415", "The body is not JSON"),
         (true, "422", "Some fields are missing or wrong"),
-        (true, "429", "The API key, or its organization, is over its rate limit"),
+        (path == REPORTS, "429", "There were too many reports from this network"),
+        (!is_report, "429", "The API key, or its organization, is over its rate limit"),
         (true, "503", "Busy; try again in a moment"),
     ];
     for (_, status, description) in refusals.into_iter().filter(|(applies, ..)| *applies) {

@@ -24,7 +24,10 @@ use tower_http::trace::TraceLayer;
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors, tell_rate_limit};
 use crate::revocation::CatchUpRequests;
-use crate::{clients, grants, health, identity, invitations, janitor, oauth, openapi, revocation};
+use crate::{
+    alerts, clients, grants, health, identity, invitations, janitor, leaks, oauth, openapi,
+    revocation,
+};
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +73,13 @@ pub async fn serve(
         let app = app.clone();
         tokio::spawn(async move { app.key_limits.stay_connected().await })
     };
+    let deliverer =
+        tokio::spawn(alerts::deliver(app.db.clone(), app.clock.clone(), app.alerts.clone()));
+    let ender = {
+        let (db, clock, reports) = (app.db.clone(), app.clock.clone(), app.reports.clone());
+        let (alerts, revocations) = (app.alerts.clone(), app.revocations.clone());
+        tokio::spawn(async move { leaks::work(&db, &clock, &reports, &alerts, &revocations).await })
+    };
     let stopping = app.stopping.clone();
     let drained = {
         let stopping = stopping.clone();
@@ -98,6 +108,8 @@ pub async fn serve(
     recorder.abort();
     write_uses(&app).await;
     redis.abort();
+    deliverer.abort();
+    ender.abort();
     // What still borrows a connection is answered by nobody any more.
     app.db.clone().close().await?;
     Ok(())

@@ -153,6 +153,10 @@ ids! {
     SigningKeyId = "sig";
     /// An audit event.
     AuditEventId = "evt";
+    /// An alert on its way to somebody.
+    AlertId = "alt";
+    /// A report of credentials that somebody found.
+    ReportId = "rpt";
     /// An access token: its `jti`.
     TokenId = "tok";
 }

@@ -6,6 +6,7 @@
 pub mod id;
 pub mod timestamp;
 
+pub mod alert;
 pub mod api_key;
 pub mod api_key_network;
 pub mod api_key_scope_use;
@@ -18,10 +19,12 @@ pub mod client_audience;
 pub mod client_origin;
 pub mod client_secret;
 pub mod consent;
+pub mod credential_report;
 pub mod grant;
 pub mod idempotency_key;
 pub mod installation;
 pub mod invitation;
+pub mod leak_sighting;
 pub mod membership;
 pub mod organization;
 pub mod project;

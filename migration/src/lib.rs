@@ -7,6 +7,7 @@ mod m0001_main_job;
 mod m0002_management;
 mod m0003_api_key_rules;
 mod m0004_api_keys_in_use;
+mod m0005_alerts;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_management::Migration),
             Box::new(m0003_api_key_rules::Migration),
             Box::new(m0004_api_keys_in_use::Migration),
+            Box::new(m0005_alerts::Migration),
         ]
     }
 }

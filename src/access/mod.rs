@@ -21,7 +21,7 @@ pub use permission::*;
 
 use crate::api_keys::{Asker, Presented, UsedFrom, Verdict, Wanted};
 use crate::app::App;
-use crate::audit::{Actor, By};
+use crate::audit::{self, Actor, By};
 use crate::http::{ClientAddress, Problem, Source, leave_standing, session_token};
 use crate::identity;
 use crate::resource_servers::management_catalog;
@@ -67,7 +67,7 @@ struct Call<'a> {
     extensions: &'a Extensions,
     address: Option<IpAddr>,
     required: Option<&'a Scope>,
-    request_id: Option<&'a str>,
+    source: &'a audit::Source,
 }
 
 impl<P: Permission> FromRequestParts<App> for Caller<P> {
@@ -82,7 +82,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
             extensions: &parts.extensions,
             address,
             required: required.as_ref(),
-            request_id: source.request_id.as_deref(),
+            source: &source,
         };
         let known = authenticate(app, &call).await?;
         check::<P>(&known.permitted, known.project)?;
@@ -128,6 +128,12 @@ impl<P: Permission> Caller<P> {
     /// When the caller may not do what `Q` says, in their own organization.
     pub fn needs<Q: Permission>(&self) -> Result<(), Problem> {
         check::<Q>(&self.permitted, self.project)
+    }
+
+    /// Whether the caller may do what `Q` says, in their own organization.
+    #[must_use]
+    pub fn may<Q: Permission>(&self) -> bool {
+        check::<Q>(&self.permitted, self.project).is_ok()
     }
 
     /// Tells one caller from another, for the keys that they choose themselves.
@@ -241,8 +247,7 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     }
     let from = UsedFrom::Address(call.address);
     let wanted = Wanted { asker: Asker::Ourselves, from, scope: call.required };
-    let presented =
-        Presented { text: credential, wanted, cost: Some(1), request_id: call.request_id };
+    let presented = Presented { text: credential, wanted, cost: Some(1), source: call.source };
     let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
     let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
     if let Some(standing) = verified.standing {

@@ -62,6 +62,8 @@ permissions! {
     /// Hand API keys over.
     AdminApiKeys = Some(scopes::ADMIN_API_KEYS), Project;
     ImportApiKeys = Some(scopes::ADMIN_API_KEYS), Organization;
+    /// Know of decoys, make and end them.
+    AdminDecoys = Some(scopes::ADMIN_DECOYS), Project;
     ReadSigningKeys = Some(scopes::READ_SIGNING_KEYS), Installation;
     WriteSigningKeys = Some(scopes::WRITE_SIGNING_KEYS), Installation;
     ReadAuditEvents = Some(scopes::READ_AUDIT_EVENTS), Organization;

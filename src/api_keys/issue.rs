@@ -35,6 +35,8 @@ pub struct NewApiKey<'a> {
     /// How often it may be used; none for what is usual.
     pub requests_per_minute: Option<u32>,
     pub expires_at: Option<Timestamp>,
+    /// Whether it may do nothing, and its use is an alarm.
+    pub is_decoy: bool,
 }
 
 /// Makes a key; its secret is told this once. `brands` are those in force, the usual one first.
@@ -98,7 +100,7 @@ pub async fn issue(
         revoked_reason: None,
         brand: new.brand.map(str::to_owned),
         requests_per_minute: new.requests_per_minute,
-        is_decoy: false,
+        is_decoy: new.is_decoy,
         last_use: None,
         older_secret_use: None,
     };
@@ -106,7 +108,7 @@ pub async fn issue(
     store::insert_secret(tx, key.id, SecretId::new(now), key::digest(text), &hint, now).await?;
     let event = Event::new("api_key.created", key.id)
         .in_organization(key.organization)
-        .with(serde_json::json!({ "scopes": key.scopes.to_string() }));
+        .with(serde_json::json!({ "scopes": key.scopes.to_string(), "is_decoy": key.is_decoy }));
     audit::record(tx, now, by, event).await?;
     Ok((key, secret))
 }

@@ -18,6 +18,7 @@ mod scopes;
 mod store;
 mod uses;
 mod verify;
+mod watch;
 
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
@@ -39,6 +40,9 @@ pub use revoke_many::{Criteria, RevokedMany, revoke_many, would_revoke};
 pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{ApiKeys, Presented, Verified};
+pub use watch::{
+    Leak, Remedy, end_leaked, find_leaked, raise_alert, tell_of_disuse, tell_of_expiry, tripped,
+};
 
 /// The `[api_keys]` section.
 #[derive(Debug, Clone, Serialize, Deserialize)]

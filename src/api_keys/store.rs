@@ -202,6 +202,8 @@ pub struct ListApiKeys<'a> {
     pub status: Option<Status>,
     /// How the name begins.
     pub name: Option<&'a str>,
+    /// Whether whoever lists may know of decoys.
+    pub include_decoys: bool,
     /// Goes on after an earlier page.
     pub before: Option<ApiKeyId>,
     pub limit: u64,
@@ -232,6 +234,9 @@ pub async fn list(
     if let Some(name) = which.name {
         query = query.filter(begins_with(api_key::Column::SearchName, &search_text(name)));
     }
+    if !which.include_decoys {
+        query = query.filter(api_key::Column::IsDecoy.eq(false));
+    }
     let has_expired = api_key::Column::ExpiresAt.lte(now);
     query = match which.status {
         None => query,
@@ -251,7 +256,7 @@ pub async fn list(
 }
 
 /// Joins each key with its current secret.
-async fn with_secrets(
+pub(super) async fn with_secrets(
     connection: &impl ConnectionTrait,
     rows: Vec<api_key::Model>,
 ) -> Result<Vec<ApiKey>, DbErr> {
@@ -645,7 +650,9 @@ impl Matching<'_> {
         use api_key::Column;
         let mut condition = Condition::all()
             .add(Column::OrganizationId.eq(self.organization))
-            .add(Column::RevokedAt.is_null());
+            .add(Column::RevokedAt.is_null())
+            // Decoys are meant to be unused, and nobody is to learn of them by the count.
+            .add(Column::IsDecoy.eq(false));
         if let Some(user) = self.created_by {
             condition = condition.add(Column::CreatedBy.eq(user));
         }

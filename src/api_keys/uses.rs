@@ -13,7 +13,8 @@ use portcullis_verifier::Scope;
 
 use super::known::Known;
 use super::verify::{ApiKeys, Presented};
-use super::{Verdict, Wanted, store};
+use super::{Verdict, Wanted, store, watch};
+use crate::alerts::AlertKind;
 use crate::audit::{self, Actor, Event, Source};
 use crate::platform::db::Db;
 
@@ -54,7 +55,6 @@ struct Pending {
 
 /// How a key was used since it was written down last.
 pub(super) struct KeyUse {
-    pub organization: OrganizationId,
     /// To the minute.
     pub at: Timestamp,
     pub from: Option<IpAddr>,
@@ -131,9 +131,6 @@ impl Rule {
 impl Uses {
     /// Remembers a call that was let in.
     pub(super) fn used(&self, known: &Known, wanted: &Wanted<'_>, now: Timestamp) {
-        if known.key.is_decoy {
-            return;
-        }
         let (from, minute) = (wanted.from.address(), now.unix_seconds().div_euclid(60));
         {
             let mut recent = known.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,7 +153,6 @@ impl Uses {
             return;
         }
         let entry = pending.keys.entry(known.key.id).or_insert_with(|| KeyUse {
-            organization: known.key.organization,
             at,
             from,
             secrets: HashMap::new(),
@@ -205,7 +201,7 @@ impl Uses {
             source: Source {
                 address: presented.wanted.from.address().map(|address| address.to_string()),
                 user_agent: None,
-                request_id: presented.request_id.map(str::to_owned),
+                request_id: presented.source.request_id.clone(),
             },
         });
     }
@@ -225,6 +221,19 @@ impl Uses {
     }
 }
 
+impl Known {
+    /// Whether nobody asked this before, in this minute.
+    pub(super) fn is_first_in_minute(&self, now: Timestamp) -> bool {
+        let minute = now.unix_seconds().div_euclid(60);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut recent.minute, minute) != minute
+    }
+
+    pub(super) fn forget_the_minute(&self) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).minute = 0;
+    }
+}
+
 /// The /16 of an address, or the /32 of an IPv6 one: about what one country's provider has.
 fn country_sized(address: IpAddr) -> IpNet {
     let address = address.to_canonical();
@@ -240,18 +249,24 @@ impl ApiKeys {
     /// When the database fails.
     pub async fn write_uses(&self, db: &Db) -> anyhow::Result<()> {
         let (keys, refusals) = self.uses.take();
+        let mut raised = false;
         for batch in keys.chunks(BATCH) {
             let tx = db.begin().await?;
             for (id, key_use) in batch {
                 for network in store::record_use(&tx, *id, key_use).await? {
-                    let event = Event::new("api_key.new_network", id)
-                        .in_organization(key_use.organization)
-                        .with(serde_json::json!({ "network": network }));
-                    let by = Source::default().by(Actor::ApiKey(*id));
-                    audit::record(&tx, key_use.at, &by, event).await?;
+                    let address = key_use.from.map(|address| address.to_string());
+                    let detail = serde_json::json!({ "network": network });
+                    let source = Source { address, ..Source::default() };
+                    let (by, kind) = (source.by(Actor::ApiKey(*id)), AlertKind::ApiKeyNewNetwork);
+                    watch::raise_alert(&tx, &self.alerts, key_use.at, &by, kind, *id, detail)
+                        .await?;
+                    raised = true;
                 }
             }
             tx.commit().await?;
+        }
+        if raised {
+            self.alerts.wake();
         }
         for batch in refusals.chunks(BATCH) {
             let tx = db.begin().await?;

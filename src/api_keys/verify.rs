@@ -7,7 +7,9 @@ use portcullis_verifier::{ScopeSet, key};
 
 use super::known::{Known, KnownKeys};
 use super::uses::{Rule, Uses};
-use super::{ApiKeySettings, Facts, Verdict, Wanted, decide};
+use super::{ApiKeySettings, Facts, Verdict, Wanted, decide, watch};
+use crate::alerts::Alerts;
+use crate::audit::Source;
 use crate::platform::db::Db;
 use crate::rate_limit::{KeyLimits, Standing};
 use crate::revocation::Revocations;
@@ -16,6 +18,7 @@ use crate::revocation::Revocations;
 pub struct ApiKeys {
     known: KnownKeys,
     pub(super) uses: Uses,
+    pub(super) alerts: Alerts,
     settings: ApiKeySettings,
 }
 
@@ -26,8 +29,8 @@ pub struct Presented<'a> {
     pub wanted: Wanted<'a>,
     /// How much of its rate limit the call uses up; none where it is not limited.
     pub cost: Option<u32>,
-    /// By which the owner finds a refusal again.
-    pub request_id: Option<&'a str>,
+    /// The request that asks, by whose id the owner finds a refusal again.
+    pub source: &'a Source,
 }
 
 /// A checked key: what was found, and the verdict over it.
@@ -60,8 +63,9 @@ impl Known {
 
 impl ApiKeys {
     #[must_use]
-    pub fn new(settings: &ApiKeySettings) -> Self {
-        Self { known: KnownKeys::default(), uses: Uses::default(), settings: settings.clone() }
+    pub fn new(settings: &ApiKeySettings, alerts: Alerts) -> Self {
+        let settings = settings.clone();
+        Self { known: KnownKeys::default(), uses: Uses::default(), alerts, settings }
     }
 
     /// Checks a key. Garbage dies at its checksum; a key that was seen within the minute costs no look-up, and any
@@ -85,6 +89,10 @@ impl ApiKeys {
         let Some(known) = self.known.find(db, revocations, digest).await? else {
             return Ok(unknown);
         };
+        if known.key.is_decoy {
+            self.ring(db, now, &known, presented).await;
+            return Ok(unknown);
+        }
         let facts = Facts {
             key: &known.key,
             secret_ends: known.secret_ends,
@@ -109,6 +117,20 @@ impl ApiKeys {
             None => self.uses.used(&known, wanted, now),
         }
         Ok(Verified { known: Some(known), verdict, standing })
+    }
+
+    /// Somebody uses a decoy. They are told what every stranger is, whether the alarm could be written or not.
+    async fn ring(&self, db: &Db, now: Timestamp, known: &Known, presented: &Presented<'_>) {
+        if !known.is_first_in_minute(now) {
+            return;
+        }
+        // Who uses it, as far as that is known: an API that asks about it is nobody to be alarmed about.
+        let address = presented.wanted.from.address().map(|address| address.to_string());
+        let source = Source { address, ..presented.source.clone() };
+        if let Err(error) = watch::tripped(db, &self.alerts, now, &known.key, &source).await {
+            known.forget_the_minute();
+            tracing::error!(%error, key = %known.key.id, "the use of a decoy can't be told of");
+        }
     }
 
     /// Whether it is looked up although it has no checksum of ours.

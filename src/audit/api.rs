@@ -29,7 +29,7 @@ const BUFFER: usize = 2;
 pub struct Representation {
     pub id: AuditEventId,
     pub at: Timestamp,
-    /// The id of who acted, or `operator` for the command line, or `anonymous`.
+    /// The id of who acted, `operator` for the command line, `system` for the server itself, or `anonymous`.
     pub actor: String,
     /// Such as `api_key.created`.
     pub action: String,
@@ -114,7 +114,7 @@ pub struct ListQuery {
     limit: Option<Limit>,
     /// The `next_cursor` of the page before.
     cursor: Option<AuditEventId>,
-    /// The id of who acted, or `operator`, or `anonymous`.
+    /// The id of who acted, `operator`, `system` or `anonymous`.
     #[param(inline)]
     actor: Option<Word>,
     /// Such as `api_key.created`.

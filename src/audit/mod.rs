@@ -40,6 +40,8 @@ pub enum Actor {
     ApiKey(ApiKeyId),
     /// Somebody with a shell on the machine.
     Operator,
+    /// The server itself, by the clock.
+    System,
     /// Nobody that we know.
     Anonymous,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Actor {
             Self::Client(id) => id.fmt(f),
             Self::ApiKey(id) => id.fmt(f),
             Self::Operator => f.write_str("operator"),
+            Self::System => f.write_str("system"),
             Self::Anonymous => f.write_str("anonymous"),
         }
     }

@@ -226,6 +226,7 @@ impl Create {
             brand: self.brand.as_deref(),
             requests_per_minute: self.requests_per_minute,
             expires_at,
+            is_decoy: false,
         };
         let now = app.clock.now();
         let tx = app.db.begin().await?;
@@ -397,9 +398,12 @@ async fn imported(
 async fn list(context: &Context, limit: u64, json: bool) -> Result<(), Failure> {
     let app = context.app().await?;
     let now = app.clock.now();
-    let keys =
-        api_keys::list(app.db.reader(), now, ListApiKeys { limit, ..ListApiKeys::default() })
-            .await?;
+    let keys = api_keys::list(
+        app.db.reader(),
+        now,
+        ListApiKeys { include_decoys: true, limit, ..ListApiKeys::default() },
+    )
+    .await?;
     let shown: Vec<_> = keys.iter().map(|key| Representation::new(key, now)).collect();
     if json {
         return output::json(&shown);

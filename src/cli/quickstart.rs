@@ -120,6 +120,7 @@ async fn fill(
         requests_per_minute: None,
         environment: None,
         expires_at: None,
+        is_decoy: false,
     };
     let apis = [api];
     let (key, key_secret) =

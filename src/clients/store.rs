@@ -2,8 +2,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use entity::{
-    ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp, client, client_audience,
-    client_origin, client_secret, grant,
+    ClientId, GrantId, OrganizationId, ResourceServerId, SecretId, Timestamp, client,
+    client_audience, client_origin, client_secret, grant,
 };
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{
@@ -13,7 +13,7 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::{Client, ClientAudience, ClientSecret, Status, web_origin};
+use super::{Client, ClientAudience, ClientSecret, LeakedSecret, Status, web_origin};
 use crate::platform::db::{begins_with, search_text};
 use crate::tenancy;
 
@@ -509,4 +509,56 @@ pub async fn has_origin(connection: &impl ConnectionTrait, origin: &str) -> Resu
         .count(connection)
         .await?;
     Ok(living > 0)
+}
+
+/// The secrets with these digests that are good, each with its client, where that is not deleted.
+pub(super) async fn find_secrets(
+    connection: &impl ConnectionTrait,
+    digests: &[[u8; 32]],
+    now: Timestamp,
+) -> Result<Vec<LeakedSecret>, DbErr> {
+    let digests = digests.iter().map(|digest| digest.to_vec());
+    let secrets = client_secret::Entity::find()
+        .filter(client_secret::Column::Digest.is_in(digests))
+        .filter(
+            Condition::any()
+                .add(client_secret::Column::ExpiresAt.is_null())
+                .add(client_secret::Column::ExpiresAt.gt(now)),
+        )
+        .all(connection)
+        .await?;
+    if secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = secrets.iter().map(|secret| secret.client_id);
+    let rows = client::Entity::find()
+        .filter(client::Column::Id.is_in(ids))
+        .filter(client::Column::RevokedAt.is_null())
+        .all(connection)
+        .await?;
+    let of = |secret: &client_secret::Model| {
+        rows.iter().find(|row| row.id == secret.client_id).map(|row| LeakedSecret {
+            secret: secret.id,
+            client: row.id,
+            organization: row.organization_id,
+            name: row.name.clone(),
+        })
+    };
+    Ok(secrets.iter().filter_map(of).collect())
+}
+
+/// Whether this call deleted the secret of the client, which has a new version then.
+pub(super) async fn delete_secret(
+    tx: &DatabaseTransaction,
+    client: ClientId,
+    id: SecretId,
+) -> Result<bool, DbErr> {
+    // The client's own row is the lock, as for every other change of its secrets.
+    client::Entity::update_many()
+        .col_expr(client::Column::Version, Expr::col(client::Column::Version).add(1))
+        .filter(client::Column::Id.eq(client))
+        .exec(tx)
+        .await?;
+    let deleted = client_secret::Entity::delete_by_id(id).exec(tx).await?;
+    Ok(deleted.rows_affected == 1)
 }

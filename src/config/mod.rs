@@ -12,10 +12,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::alerts::WebhookSettings;
 use crate::api_keys::ApiKeySettings;
 use crate::audit::AuditSettings;
 use crate::clients::is_loopback;
 use crate::identity::LoginSettings;
+use crate::leaks::SecretScanningSettings;
 use crate::platform::mail::MailSettings;
 use crate::platform::telemetry::LogSettings;
 use crate::rate_limit::check_redis_url;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
     pub mail: MailSettings,
+    pub webhook: WebhookSettings,
+    pub secret_scanning: SecretScanningSettings,
     pub audit: AuditSettings,
     pub log: LogSettings,
 }
@@ -76,6 +80,8 @@ impl Default for Settings {
             api_keys: ApiKeySettings::default(),
             login: LoginSettings::default(),
             mail: MailSettings::default(),
+            webhook: WebhookSettings::default(),
+            secret_scanning: SecretScanningSettings::default(),
             audit: AuditSettings::default(),
             log: LogSettings::default(),
         }
@@ -104,6 +110,8 @@ pub struct Config {
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
     pub mail: MailSettings,
+    pub webhook: WebhookSettings,
+    pub secret_scanning: SecretScanningSettings,
     pub audit: AuditSettings,
     pub log: LogSettings,
 }
@@ -132,6 +140,8 @@ impl Settings {
         self.tokens.check().map_err(BadConfig)?;
         self.api_keys.check().map_err(BadConfig)?;
         self.mail.check().map_err(BadConfig)?;
+        self.webhook.check().map_err(BadConfig)?;
+        self.secret_scanning.check().map_err(BadConfig)?;
         self.check_prefixes()?;
         if self.login.session_seconds == 0 {
             return Err(BadConfig("login.session_seconds must be at least 1".to_owned()));
@@ -153,6 +163,8 @@ impl Settings {
             api_keys: self.api_keys,
             login: self.login,
             mail: self.mail,
+            webhook: self.webhook,
+            secret_scanning: self.secret_scanning,
             audit: self.audit,
             log: self.log,
         })
@@ -267,6 +279,9 @@ impl Settings {
         self.redis_url = with_masked_password(self.redis_url);
         self.mail.smtp_url =
             with_masked_password(self.mail.smtp_url.expose_secret().to_owned()).into();
+        if !self.webhook.secret.expose_secret().is_empty() {
+            self.webhook.secret = MASK.into();
+        }
         self
     }
 }
@@ -405,6 +420,20 @@ mod tests {
         assert!(shown.contains("rediss://portcullis:********@redis.example:6380/1"), "{shown}");
         let error = checked(|it| it.redis_url = "http://:hunter2@h".into()).err().unwrap();
         assert!(error.contains("redis_url") && !error.contains("hunter"), "{error}");
+    }
+
+    #[test]
+    fn the_webhooks_secret_is_in_no_text_for_people() {
+        let webhook = WebhookSettings {
+            url: "https://example.com/hook".to_owned(),
+            secret: "whsec_hunter2".into(),
+        };
+        let settings = Settings { webhook, ..Settings::default() };
+        assert!(!format!("{:?}", settings.webhook).contains("hunter"));
+        let shown = toml::to_string(&settings.clone().masked()).unwrap();
+        assert!(!shown.contains("hunter") && shown.contains("********"), "{shown}");
+        let sentence = settings.check().err().unwrap().0;
+        assert!(sentence.contains("webhook.secret") && !sentence.contains("hunter"), "{sentence}");
     }
 
     #[test]

@@ -17,7 +17,8 @@ const PREFIX: &str = "PORTCULLIS_";
 /// Variables with that prefix that are none: the file's name, and what the example API reads.
 const NO_SETTINGS: [&str; 2] = ["CONFIG", "CREDENTIAL"];
 /// Settings whose value no message may repeat.
-const SECRETS: [&str; 4] = ["master_key", "database_url", "redis_url", "mail.smtp_url"];
+const SECRETS: [&str; 5] =
+    ["master_key", "database_url", "redis_url", "mail.smtp_url", "webhook.secret"];
 
 /// What a flag on the command line overrides.
 #[derive(Debug, Clone, Default, Serialize)]

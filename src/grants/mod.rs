@@ -9,6 +9,7 @@ mod code;
 mod connected;
 mod disconnect;
 mod end;
+mod end_leaked;
 pub mod pages;
 mod store;
 
@@ -20,6 +21,7 @@ pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
 pub use connected::{ConnectedApp, connected_apps};
 pub use disconnect::disconnect;
 pub use end::end;
+pub use end_leaked::end_leaked;
 pub use store::{
     Advance, Consent, EndedGrant, ListGrants, advance, clear_retry_answers, delete_expired_codes,
     end_of_organization, end_of_project, end_of_resource_server, end_of_user, find,

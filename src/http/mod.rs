@@ -24,7 +24,7 @@ pub use page::{Page, content_security_policy};
 pub use page_error::{PageError, render_page_errors};
 pub use parameters::{BadParameters, Doubled, Form, MAX_BODY, Parameters};
 pub use path::{PathId, PathIds};
-pub use problem::{Json, Problem, ProblemDocument};
+pub use problem::{Json, JsonUpTo, Problem, ProblemDocument, RawJsonUpTo};
 pub use query::{Limit, PageOf, Query, SearchText};
 pub use rate_limit::{leave_standing, tell_rate_limit, write_rate_limit};
 pub use session::{session_cookie_name, session_token};

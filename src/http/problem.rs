@@ -29,6 +29,8 @@ pub struct Problem {
     challenge: Option<String>,
     /// Boxed, for problems are what handlers may return at any point, and few have one.
     standing: Option<Box<Standing>>,
+    /// Seconds.
+    retry_after: Option<u32>,
     cause: Option<anyhow::Error>,
 }
 
@@ -61,6 +63,7 @@ impl Problem {
             errors: Vec::new(),
             challenge: None,
             standing: None,
+            retry_after: None,
             cause: None,
         }
     }
@@ -111,6 +114,19 @@ impl Problem {
         let detail = format!("{whose} may be used {} times a minute.", standing.quota);
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", detail);
         problem.standing = Some(Box::new(*standing));
+        problem
+    }
+
+    /// 429, for what was done too often; trying again before `wait` is over does not help.
+    #[must_use]
+    pub fn too_many_requests(wait: std::time::Duration) -> Self {
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests",
+            "This was done too often from your network. Wait for as long as Retry-After says.",
+        );
+        problem.retry_after =
+            Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1));
         problem
     }
 
@@ -181,8 +197,9 @@ impl IntoResponse for Problem {
         if let Some(standing) = &self.standing {
             write_rate_limit(headers, standing);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let is_busy = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        if let Some(seconds) = self.retry_after.or(is_busy.then_some(1)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -197,6 +214,42 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
         let body = read_json(request, MAX_BODY).await?;
         parse_json(&body).map(Self)
+    }
+}
+
+/// A JSON body of up to so many bytes, or the problem that says what is wrong with it.
+pub struct JsonUpTo<T, const MOST: usize>(pub T);
+
+impl<S: Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for JsonUpTo<T, MOST> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
+        let body = read_json(request, MOST).await?;
+        parse_json(&body).map(Self)
+    }
+}
+
+/// A JSON body of up to so many bytes, as it was sent, for who checks its signature.
+pub struct RawJsonUpTo<const MOST: usize>(Vec<u8>);
+
+impl<const MOST: usize> RawJsonUpTo<MOST> {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// # Errors
+    /// The problem that says what is wrong with it.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        parse_json(&self.0)
+    }
+}
+
+impl<S: Sync, const MOST: usize> FromRequest<S> for RawJsonUpTo<MOST> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
+        read_json(request, MOST).await.map(Self)
     }
 }
 

@@ -17,6 +17,7 @@ use super::client_authentication::{ClientCredentials, client_credentials};
 use super::{ErrorCode, OAuthError};
 use crate::api_keys::{AllowedNetworks, Asker as KeyAsker, Presented, UsedFrom, Wanted};
 use crate::app::App;
+use crate::audit;
 use crate::clients::{self, Client};
 use crate::grants;
 use crate::http::{Form, Parameters, Source};
@@ -37,7 +38,6 @@ pub async fn post(
     Form(parameters): Form,
 ) -> Result<Response, OAuthError> {
     let parameters = parameters?;
-    let request_id = source.request_id;
     let asker = authenticate(&app, &headers, &parameters).await?;
     let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
     let answer = match &asker {
@@ -46,7 +46,7 @@ pub async fn post(
             Some(answer) => Some(answer),
             None => {
                 let from = used_from(&parameters)?;
-                api_key(&app, api, token, from, request_id.as_deref()).await?
+                api_key(&app, api, token, from, &source).await?
             }
         },
         Asker::Client(client) => {
@@ -150,10 +150,10 @@ async fn api_key(
     asker: &ResourceServer,
     token: &str,
     from: UsedFrom,
-    request_id: Option<&str>,
+    source: &audit::Source,
 ) -> Result<Option<Value>, OAuthError> {
     let wanted = Wanted { asker: KeyAsker::ResourceServer(asker), from, scope: None };
-    let presented = Presented { text: token, wanted, cost: None, request_id };
+    let presented = Presented { text: token, wanted, cost: None, source };
     let now = app.clock.now();
     let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
     let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;

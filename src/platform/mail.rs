@@ -35,7 +35,10 @@ pub struct MailSettings {
 }
 
 /// The settings are written out to be merged with others, and masked before anyone sees them.
-fn as_written<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_written<S: Serializer>(
+    secret: &SecretString,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
 
@@ -162,6 +165,40 @@ impl Mailer {
     }
 }
 
+/// A name on one line, in which no mail program finds an address to make a link of.
+#[must_use]
+pub fn harmless(name: &str) -> String {
+    let mut letters = name.chars().filter(|letter| !is_invisible(*letter)).peekable();
+    let mut text = String::new();
+    while let Some(letter) = letters.next() {
+        let is_followed = letters.peek().is_some_and(|next| !next.is_whitespace());
+        let parts = matches!(
+            letter,
+            '.' | '\u{3002}'
+                | '\u{ff0e}'
+                | '\u{ff61}'
+                | ':'
+                | '\u{ff1a}'
+                | '/'
+                | '\u{ff0f}'
+                | '\\'
+                | '@'
+                | '\u{ff20}'
+        );
+        let is_out_of_place = letter.is_control() || letter == '"' || (parts && is_followed);
+        text.push(if is_out_of_place { ' ' } else { letter });
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What changes how a text reads without being seen: direction marks and joiners.
+fn is_invisible(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,5 +282,22 @@ mod tests {
         let written = String::from_utf8(message.formatted()).unwrap();
         assert!(!written.contains("\nBcc:") && written.ends_with("\r\n\r\nHello"), "{written}");
         assert_eq!(message.envelope().to().len(), 1);
+    }
+
+    #[test]
+    fn a_name_is_no_link_and_no_line() {
+        for (name, shown) in [
+            ("Example Inc.", "Example Inc."),
+            ("J. R. Müller & Söhne", "J. R. Müller & Söhne"),
+            ("Click https://evil.example/x now", "Click https evil example x now"),
+            ("evil.example", "evil example"),
+            ("eve@evil.example", "eve evil example"),
+            ("a\r\nBcc: eve", "a Bcc: eve"),
+            ("a\u{2028}b\u{202e}c", "a bc"),
+            ("ev\u{200b}il。example", "evil example"),
+            ("Say \"hi\"", "Say hi"),
+        ] {
+            assert_eq!(harmless(name), shown);
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod db;
 mod directory;
 pub mod entropy;
+pub mod fetch;
 mod field_error;
 pub mod mail;
 pub mod master_key;

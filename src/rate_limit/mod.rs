@@ -5,10 +5,10 @@
 
 mod api_keys;
 mod gcra;
-mod login;
+mod attempts;
 mod memory;
 mod redis;
 
 pub use api_keys::{Allowance, KeyLimits, Policy, Standing, WINDOW};
-pub use login::{Limited, RateLimits, Throttled};
+pub use attempts::{Limited, RateLimits, Throttled};
 pub use redis::check_redis_url;

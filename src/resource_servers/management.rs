@@ -32,6 +32,7 @@ pub mod scopes {
     pub const WRITE_API_KEYS: &str = "write:api-keys";
     pub const VERIFY_API_KEYS: &str = "verify:api-keys";
     pub const ADMIN_API_KEYS: &str = "admin:api-keys";
+    pub const ADMIN_DECOYS: &str = "admin:decoys";
     pub const READ_SIGNING_KEYS: &str = "read:signing-keys";
     pub const WRITE_SIGNING_KEYS: &str = "write:signing-keys";
     pub const READ_AUDIT_EVENTS: &str = "read:audit-events";
@@ -45,6 +46,7 @@ const CATALOG: &[(&str, &str, bool)] = &[
     (scopes::WRITE_API_KEYS, "Create and revoke the organization's API keys", false),
     (scopes::VERIFY_API_KEYS, "Ask what the organization's API keys are good for", false),
     (scopes::ADMIN_API_KEYS, "Hand the organization's API keys over to others", true),
+    (scopes::ADMIN_DECOYS, "See, make and end API keys that are decoys", true),
     (scopes::READ_ORGANIZATIONS, "See the organization", false),
     (scopes::WRITE_ORGANIZATIONS, "Rename the organization", true),
     (scopes::READ_PROJECTS, "See the organization's projects", false),

@@ -10,7 +10,7 @@ use sea_orm::{
     DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 
-use super::{Catalog, CatalogScope, ResourceServer};
+use super::{Catalog, CatalogScope, LeakedCredential, ResourceServer};
 use crate::signing::Algorithm;
 
 pub(super) async fn find(
@@ -451,4 +451,38 @@ pub(super) async fn lock(tx: &DatabaseTransaction) -> Result<(), DbErr> {
         .exec(tx)
         .await?;
     Ok(())
+}
+
+/// Takes the credential with this digest from whichever resource server it is of, present or older, if it is good.
+pub(super) async fn remove_credential(
+    tx: &DatabaseTransaction,
+    digest: [u8; 32],
+    now: Timestamp,
+) -> Result<Option<LeakedCredential>, DbErr> {
+    use resource_server::Column;
+    let leaked = |rows: Vec<resource_server::Model>| {
+        rows.into_iter().next().map(|row| LeakedCredential {
+            resource_server: row.id,
+            organization: row.organization_id,
+            name: row.name,
+        })
+    };
+    let present = resource_server::Entity::update_many()
+        .col_expr(Column::CredentialDigest, Expr::value(None::<Vec<u8>>))
+        .filter(Column::CredentialDigest.eq(digest.to_vec()))
+        .filter(Column::DeletedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    if let Some(found) = leaked(present) {
+        return Ok(Some(found));
+    }
+    let older = resource_server::Entity::update_many()
+        .col_expr(Column::OlderCredentialDigest, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::OlderCredentialExpiresAt, Expr::value(None::<Timestamp>))
+        .filter(Column::OlderCredentialDigest.eq(digest.to_vec()))
+        .filter(Column::OlderCredentialExpiresAt.gt(now))
+        .filter(Column::DeletedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    Ok(leaked(older))
 }

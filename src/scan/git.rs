@@ -238,12 +238,15 @@ fn read_to(end: u8, reader: &mut impl BufRead) -> Result<Option<String>, GitErro
     match bytes.pop() {
         None => Ok(None),
         Some(last) if last == end => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Some(_) => Err(GitError::Strange(String::from_utf8_lossy(&bytes[..32]).into_owned())),
+        Some(_) => {
+            bytes.truncate(32);
+            Err(GitError::Strange(String::from_utf8_lossy(&bytes).into_owned()))
+        }
     }
 }
 
 /// Goes on to the message of a commit or a tag, which follows the first empty line.
-fn skip_headers(content: &mut impl Read) -> std::io::Result<()> {
+fn skip_headers(content: &mut impl BufRead) -> std::io::Result<()> {
     let mut before = 0;
     for byte in content.bytes() {
         let byte = byte?;

@@ -63,6 +63,19 @@ pub async fn find_organization(
     organization::Entity::find_by_id(id).one(connection).await?.map(organization).transpose()
 }
 
+/// What the organization wants done with an API key that leaked.
+///
+/// # Errors
+/// When there is no such organization, or the database fails.
+pub async fn find_leak_policy(
+    connection: &impl ConnectionTrait,
+    id: OrganizationId,
+) -> Result<LeakPolicy, DbErr> {
+    let damaged = || DbErr::Type(format!("organizations {id}: leak_policy is damaged"));
+    let row = organization::Entity::find_by_id(id).one(connection).await?.ok_or_else(damaged)?;
+    row.leak_policy.parse().map_err(|_| damaged())
+}
+
 /// Organizations, newest first: all whose name begins like this, or those of these ids.
 ///
 /// # Errors

@@ -80,7 +80,7 @@ async fn the_secret_is_told_once(
         "created_at": made.member("created_at"), "expires_at": null, "revoked_at": null,
         "rotating_until": null, "older_secret": null, "revoked_reason": null, "last_used_at": null,
         "last_used_from": null, "brand": null, "requests_per_minute": null, "project": null, "description": "", "labels": {},
-        "allowed_ips": ["0.0.0.0/0", "::/0"], "owner": world.owner.id(&world.server).await.to_string(), "version": 1,
+        "allowed_ips": ["0.0.0.0/0", "::/0"], "owner": world.owner.id(&world.server).await.to_string(), "version": 1, "is_decoy": false,
     });
     let mut with_secret = expected.clone();
     with_secret["secret"] = json!(secret);

@@ -96,7 +96,7 @@ async fn whoever_holds_an_imported_key_goes_on_using_it(
         "owner": bob.to_string(), "created_at": "2020-02-02T02:02:02Z",
         "expires_at": "2999-01-01T00:00:00Z", "revoked_at": null, "revoked_reason": null,
         "last_used_at": null, "last_used_from": null, "rotating_until": null, "older_secret": null,
-        "version": 1,
+        "version": 1, "is_decoy": false,
     });
     assert_eq!(key, expected);
     let plain = admin.gets(&format!("{KEYS}/{}", ids[1])).await.json;

@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod alerts;
 mod api_keys;
 mod api_keys_edit;
 mod api_keys_import;
@@ -22,6 +23,7 @@ mod command_line;
 mod configuration;
 mod connected_apps;
 mod consent;
+mod decoys;
 mod durability;
 mod feed;
 mod grants;
@@ -31,6 +33,7 @@ mod inheritance;
 mod introspect;
 mod invitations;
 mod issuer_path;
+mod leaks;
 mod login;
 mod mail;
 mod main_job;

@@ -73,7 +73,9 @@ fn each_operation_says_what_it_is_and_what_it_wants() {
             Wants::Scope(scope) | Wants::ScopeOrResourceServer(scope) => [scope].as_slice().into(),
             _ => Value::Array(Vec::new()),
         };
-        assert_eq!(required, [&listed], "{what}: the sweep of the routes knows better");
+        let wants_nothing = scopes[&(&*method, &*path)] == Wants::Nothing;
+        let expected: &[&Value] = if wants_nothing { &[] } else { &[&listed] };
+        assert_eq!(required, expected, "{what}: the sweep of the routes knows better");
 
         let responses = operation["responses"].as_object().unwrap();
         assert!(responses.keys().any(|status| status.starts_with('2')), "{what} has no success");

@@ -127,6 +127,9 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("PATCH", "/v1/resource-servers/{id}", Scope("write:resource-servers")),
     ("POST", "/v1/resource-servers/{id}/credential", Scope("write:resource-servers")),
     ("GET", "/v1/scopes", Scope("read:resource-servers")),
+    // Who reports a leak proves it by what they report, and GitHub by its signature.
+    ("POST", "/v1/credentials:revoke", Nothing),
+    ("POST", "/v1/secret-scanning/github", Nothing),
     ("GET", "/v1/signing-keys", Scope("read:signing-keys")),
     ("GET", "/v1/signing-keys/{id}", Scope("read:signing-keys")),
     ("POST", "/v1/signing-keys/rotate", Scope("write:signing-keys")),
@@ -251,6 +254,9 @@ async fn whoever_lacks_the_credential_is_refused(
                         }
                     }
                     "/logout" => 303,
+                    "/v1/credentials:revoke" => 422,
+                    // This installation is no partner of GitHub's.
+                    "/v1/secret-scanning/github" => 404,
                     _ => 200,
                 };
                 assert_eq!(nobody.status.as_u16(), expected, "{method} {path}: {nobody:?}");

@@ -277,7 +277,10 @@ impl<'i> Repository<'i> {
     }
 }
 
-fn findings(outcome: &Outcome) -> BTreeSet<(String, Option<String>, Option<String>, u64, String)> {
+/// Source, commit, path, line and hint.
+type Told = (String, Option<String>, Option<String>, u64, String);
+
+fn findings(outcome: &Outcome) -> BTreeSet<Told> {
     let report = json_of(outcome);
     let text = |it: &Value| it.as_str().map(str::to_owned);
     let found = report["findings"].as_array().unwrap();

@@ -17,7 +17,10 @@ const UNKNOWN: &str = "01h455vb4pex5vsknk084sn02q";
 
 /// The management API: method, path, and the scope that it asks for, none where any credential will do.
 fn routes() -> impl Iterator<Item = (Method, &'static str, Option<&'static str>)> {
-    ROUTES.iter().filter(|(_, path, _)| path.starts_with("/v1/")).map(|(method, path, wants)| {
+    let asks = |(_, path, wants): &&(&str, &str, Wants)| {
+        path.starts_with("/v1/") && *wants != Wants::Nothing
+    };
+    ROUTES.iter().filter(asks).map(|(method, path, wants)| {
         let scope = match wants {
             Wants::Scope(scope) | Wants::ScopeOrResourceServer(scope) => Some(*scope),
             Wants::Anybody => None,

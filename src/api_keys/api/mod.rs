@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     AllowedNetworks, ApiKey, Labels, ListApiKeys, NewApiKey, NewSecret, Status, Use, store,
 };
-use crate::access::{AdminApiKeys, Caller, ReadApiKeys, WriteApiKeys};
+use crate::access::{AdminApiKeys, AdminDecoys, Caller, Permission, ReadApiKeys, WriteApiKeys};
 use crate::app::App;
 use crate::http::{
     Beginning, Creation, Json, Limit, PageOf, PathId, Problem, Query, SearchText, Versioned,
@@ -72,6 +72,8 @@ pub struct Representation {
     /// The secret before, while it works: who still uses it has to change.
     #[schema(required)]
     pub older_secret: Option<OlderSecret>,
+    /// It may do nothing, and its use is an alarm. Only who has the scope `admin:decoys` sees such a key.
+    pub is_decoy: bool,
     /// Grows with every change.
     pub version: i32,
 }
@@ -123,6 +125,7 @@ impl Representation {
                 last_used_at: at(&key.older_secret_use),
                 last_used_from: from(&key.older_secret_use),
             }),
+            is_decoy: key.is_decoy,
             version: key.version,
         }
     }
@@ -189,6 +192,10 @@ pub struct CreateApiKey {
     #[serde(default, with = "time::serde::rfc3339::option")]
     #[schema(value_type = Option<Timestamp>)]
     expires_at: Option<OffsetDateTime>,
+    /// A decoy: it may do nothing, whoever uses it is told no more than of a key that was never made, and its owner is
+    /// told of them. It takes the scope `admin:decoys` too.
+    #[serde(default)]
+    is_decoy: bool,
 }
 
 /// Create an API key
@@ -209,6 +216,9 @@ pub async fn create(
             "This credential acts for no person, and a key needs one whose role bounds it.";
         return Err(Problem::forbidden(detail));
     };
+    if creation.wanted.is_decoy {
+        caller.needs::<AdminDecoys>()?;
+    }
     let now = app.clock.now();
     let begun = match creation.begin(app.db.begin().await?, now, &caller.name()).await? {
         Beginning::New(begun) => begun,
@@ -232,6 +242,7 @@ pub async fn create(
         brand: wanted.brand.as_deref(),
         requests_per_minute: wanted.requests_per_minute,
         expires_at: wanted.expires_at.map(Timestamp::from),
+        is_decoy: wanted.is_decoy,
     };
     let (brands, settings) = (app.config.brands(), &app.config.api_keys);
     let (key, secret) =
@@ -285,6 +296,7 @@ pub async fn list(
         owner: query.owner.map(Some),
         status: query.status,
         name: query.name.as_ref().map(|name| name.0.as_str()),
+        include_decoys: caller.may::<AdminDecoys>(),
         before: query.cursor,
         limit: query.limit.rows(),
     };
@@ -294,10 +306,15 @@ pub async fn list(
 }
 
 /// The key, if the caller may know of it.
-async fn found<P>(app: &App, caller: &Caller<P>, id: ApiKeyId) -> Result<ApiKey, Problem> {
+async fn found<P: Permission>(
+    app: &App,
+    caller: &Caller<P>,
+    id: ApiKeyId,
+) -> Result<ApiKey, Problem> {
     store::find(app.db.reader(), Some(caller.organization), id)
         .await?
         .filter(|key| caller.project.is_none() || caller.project == key.project)
+        .filter(|key| !key.is_decoy || caller.may::<AdminDecoys>())
         .ok_or_else(Problem::not_found)
 }
 

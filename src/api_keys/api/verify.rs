@@ -226,12 +226,11 @@ pub async fn verify(
     };
     let from = UsedFrom::Address(asked.client_address.map(|address| address.to_canonical()));
     let wanted = Wanted { asker, from, scope: checked.scope.as_ref() };
-    let request_id = source.request_id;
     let presented = Presented {
         text: checked.key,
         wanted,
         cost: Some(asked.cost.unwrap_or(1)),
-        request_id: request_id.as_deref(),
+        source: &source,
     };
     let (now, limits) = (app.clock.now(), &app.key_limits);
     let verified = app.api_keys.verify(&app.db, &app.revocations, limits, now, &presented).await?;
@@ -239,7 +238,7 @@ pub async fn verify(
         By::ResourceServer(_) => true,
         By::Organization { sees_keys, .. } => sees_keys,
     };
-    let answer = Answer::new(verified, request_id, sees_keys);
+    let answer = Answer::new(verified, source.request_id, sees_keys);
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response())
 }
 

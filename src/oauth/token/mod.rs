@@ -50,8 +50,7 @@ pub async fn post(
         parameters.get("grant_type")?.ok_or_else(|| OAuthError::missing("grant_type"))?;
     // An API key needs no client beside it: what it may do, it may do by itself.
     if grant_type == token_exchange::GRANT_TYPE {
-        let request_id = source.request_id.as_deref();
-        let body = token_exchange::tokens(&app, &headers, address, request_id, &parameters).await?;
+        let body = token_exchange::tokens(&app, &headers, address, &source, &parameters).await?;
         return Ok(answer(&body));
     }
     // 2. Who is the client?

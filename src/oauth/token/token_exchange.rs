@@ -9,6 +9,7 @@ use super::super::client_authentication::{authenticate, client_credentials};
 use super::super::{ErrorCode, OAuthError};
 use crate::api_keys::{AllowedNetworks, Asker, Known, Presented, UsedFrom, Wanted};
 use crate::app::App;
+use crate::audit::Source;
 use crate::http::{ClientAddress, Parameters};
 use crate::rate_limit::Standing;
 use crate::resource_servers::ResourceServer;
@@ -24,7 +25,7 @@ pub(super) async fn tokens(
     app: &App,
     headers: &HeaderMap,
     ClientAddress(address): ClientAddress,
-    request_id: Option<&str>,
+    source: &Source,
     parameters: &Parameters,
 ) -> Result<SecretString, OAuthError> {
     if client_credentials(headers, parameters).is_ok_and(|presented| presented.secret.is_some()) {
@@ -44,7 +45,7 @@ pub(super) async fn tokens(
     // 2. Is the key good there?
     let from = UsedFrom::Address(address);
     let wanted = Wanted { asker: Asker::ResourceServer(&api), from, scope: None };
-    let presented = Presented { text, wanted, cost: Some(1), request_id };
+    let presented = Presented { text, wanted, cost: Some(1), source };
     let now = app.clock.now();
     let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
     let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;

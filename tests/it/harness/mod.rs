@@ -4,6 +4,7 @@ pub mod actors;
 pub mod browser;
 pub mod caller;
 pub mod feed;
+pub mod hook;
 pub mod process;
 pub mod installation;
 pub mod mailbox;
@@ -14,6 +15,7 @@ pub mod world;
 
 pub use actors::{Answer, Application, Person, Redirected};
 pub use caller::Caller;
+pub use hook::Hook;
 pub use installation::{Installation, Outcome};
 pub use mailbox::Mailbox;
 pub use redis::WayToRedis;

@@ -292,6 +292,7 @@ impl World {
             brand: None,
             requests_per_minute: None,
             expires_at,
+            is_decoy: false,
         };
         let apis = resource_servers::list_all(app.db.reader()).await.unwrap();
         let tx = app.db.begin().await.unwrap();

@@ -1,4 +1,4 @@
-//! How often somebody may try to log in. These limits live in this process's memory.
+//! How often somebody may try to log in, or report what leaked. These limits live in this process's memory.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -15,6 +15,7 @@ const CROWD: usize = 100_000;
 pub struct RateLimits {
     login_by_account: DefaultKeyedRateLimiter<String>,
     login_by_address: DefaultKeyedRateLimiter<IpAddr>,
+    reports_by_address: DefaultKeyedRateLimiter<IpAddr>,
     /// Whose throttling was told of.
     news: DefaultKeyedRateLimiter<Told>,
 }
@@ -50,6 +51,8 @@ impl Default for RateLimits {
             login_by_account: RateLimiter::keyed(quota(Duration::from_secs(6), 10)),
             // Offices share an address.
             login_by_address: RateLimiter::keyed(quota(Duration::from_secs(1), 50)),
+            // Each holds up to a thousand credentials.
+            reports_by_address: RateLimiter::keyed(quota(Duration::from_secs(60), 60)),
             news: RateLimiter::keyed(quota(Duration::from_secs(60 * 60), 1)),
         }
     }
@@ -77,6 +80,16 @@ impl RateLimits {
             .map_err(|wait| self.throttled(Limited::Account, wait, Told::Account(account)))
     }
 
+    /// Counts one report of leaked credentials from the address.
+    ///
+    /// # Errors
+    /// How long to wait, when there were too many.
+    pub fn credential_report(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+        // Those whose address nobody knows share one.
+        let address = address.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
+        check(&self.reports_by_address, &network(address))
+    }
+
     fn throttled(&self, limit: Limited, wait: Duration, whom: Told) -> Throttled {
         Throttled { limit, wait, is_news: check(&self.news, &whom).is_ok() }
     }
@@ -85,6 +98,7 @@ impl RateLimits {
     pub fn forget_the_quiet(&self) {
         self.login_by_account.retain_recent();
         self.login_by_address.retain_recent();
+        self.reports_by_address.retain_recent();
         self.news.retain_recent();
     }
 }
@@ -130,6 +144,18 @@ mod tests {
             assert!(limits.login(&format!("{attempt}@example.com"), Some(one)).is_ok());
         }
         assert!(limits.login("x@example.com", Some(neighbour)).is_err());
+    }
+
+    #[test]
+    fn a_network_reports_sixty_times_and_then_once_a_minute() {
+        let limits = RateLimits::default();
+        let reports = |address: &str| limits.credential_report(address.parse().ok());
+        for last in 0..60 {
+            assert!(reports(&format!("2001:db8::{last}")).is_ok());
+        }
+        let wait = reports("2001:db8::99").unwrap_err();
+        assert!(wait <= Duration::from_secs(60), "{wait:?}");
+        assert!(reports("2001:db8:0:1::1").is_ok() && reports("192.0.2.1").is_ok());
     }
 
     #[test]
