@@ -71,7 +71,6 @@ async fn only_who_has_the_right_sees_makes_or_ends_a_decoy(
             (Method::DELETE, "", json!(null)),
             (Method::POST, "/rotate", json!({})),
             (Method::POST, "/revoke", json!({})),
-            (Method::POST, "/hand-over", json!({ "owner": world.organization })),
             (Method::PATCH, "", json!({ "name": "x" })),
         ] {
             let at = |id: &str| format!("{KEYS}/{id}{path}");
