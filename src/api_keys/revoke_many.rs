@@ -72,8 +72,7 @@ pub async fn revoke_many(
     let reason = checked_reason(reason)?;
     let Some(which) = criteria.checked(now)? else { return Ok(RevokedMany::none()) };
     let keys = store::mark_matching_revoked(tx, now, which, reason, MOST_KEYS).await?;
-    let has_more =
-        keys.len() as u64 == MOST_KEYS && !store::list_matching(tx, which, 1).await?.is_empty();
+    let has_more = !store::list_matching(tx, which, 1).await?.is_empty();
     let events = keys.iter().map(|key| revoked_event(criteria.organization, *key, reason));
     audit::record_many(tx, now, by, events).await?;
     let subjects: Vec<Subject> = keys.iter().map(|key| Subject::ApiKey(*key)).collect();

@@ -10,8 +10,8 @@ use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
     EntityTrait as _, FromQueryResult, IdenStatic as _, Iterable as _, JoinType,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _,
-    QueryTrait as _, Set, TryInsertResult,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _, Select,
+    Set, TryInsertResult,
 };
 
 use super::uses::KeyUse;
@@ -686,19 +686,20 @@ pub(super) async fn list_matching(
     which: Matching<'_>,
     limit: u64,
 ) -> Result<Vec<ApiKeyId>, DbErr> {
+    oldest_matching(which, limit).into_tuple().all(connection).await
+}
+
+fn oldest_matching(which: Matching<'_>, limit: u64) -> Select<api_key::Entity> {
     api_key::Entity::find()
         .select_only()
         .column(api_key::Column::Id)
         .filter(which.condition())
         .order_by_asc(api_key::Column::Id)
         .limit(limit)
-        .into_tuple()
-        .all(connection)
-        .await
 }
 
-/// Revokes the oldest keys of those, `limit` so many, in one statement; says which. The log and the audit trail are for
-/// the caller to write.
+/// Revokes the oldest keys of those, `limit` so many; says which. The log and the audit trail are for the caller to
+/// write.
 pub(super) async fn mark_matching_revoked(
     tx: &DatabaseTransaction,
     now: Timestamp,
@@ -706,24 +707,24 @@ pub(super) async fn mark_matching_revoked(
     reason: Option<&str>,
     limit: u64,
 ) -> Result<Vec<ApiKeyId>, DbErr> {
-    let oldest = api_key::Entity::find()
-        .select_only()
-        .column(api_key::Column::Id)
-        .filter(which.condition())
-        .order_by_asc(api_key::Column::Id)
-        .limit(limit)
-        .into_query();
-    let rows = api_key::Entity::update_many()
-        .col_expr(api_key::Column::RevokedAt, Expr::value(now))
-        .col_expr(api_key::Column::RevokedReason, Expr::value(reason.map(str::to_owned)))
-        .filter(api_key::Column::Id.in_subquery(oldest))
-        // Once more: what somebody else changes meanwhile is looked at anew.
-        .filter(which.condition())
-        .exec_with_returning(tx)
-        .await?;
-    let mut ids: Vec<ApiKeyId> = rows.into_iter().map(|row| row.id).collect();
-    ids.sort_unstable();
-    Ok(ids)
+    // Locked in one order, so that of two calls neither waits for the other in a circle. One statement for both would
+    // leave it to PostgreSQL how to join the keys with themselves, and before it has counted many new ones it takes
+    // each with each.
+    let oldest: Vec<ApiKeyId> =
+        oldest_matching(which, limit).lock_exclusive().into_tuple().all(tx).await?;
+    let mut revoked = Vec::with_capacity(oldest.len());
+    for some in oldest.chunks(ROWS_PER_STATEMENT) {
+        let rows = api_key::Entity::update_many()
+            .col_expr(api_key::Column::RevokedAt, Expr::value(now))
+            .col_expr(api_key::Column::RevokedReason, Expr::value(reason.map(str::to_owned)))
+            .filter(api_key::Column::Id.is_in(some.iter().copied()))
+            .filter(which.condition())
+            .exec_with_returning(tx)
+            .await?;
+        revoked.extend(rows.into_iter().map(|row| row.id));
+    }
+    revoked.sort_unstable();
+    Ok(revoked)
 }
 
 /// Both databases limit the parameters of a statement.

@@ -414,3 +414,27 @@ async fn an_imported_key_of_whatever_form_works_everywhere(
         assert_eq!(script.gets("/v1/projects").await.status, StatusCode::UNAUTHORIZED, "{wrong}");
     }
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_key_counts_as_unused_from_when_it_was_imported(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = world(database).await else { return };
+    let admin = admin(&world).await;
+    let (_, hash) = secret();
+    let mut old = row(&hash);
+    old["created_at"] = json!("2020-02-02T02:02:02Z");
+    let imported = admin.posts(IMPORT, &rows(&[old])).await;
+    let id = imported.json["ids"][0].as_str().unwrap();
+    let app = &world.server.app;
+    let told = async || {
+        portcullis::janitor::sweep(app).await;
+        let events =
+            admin.gets(&format!("/v1/audit-events?target={id}&action=api_key.unused")).await;
+        events.json["items"].as_array().unwrap().len()
+    };
+    assert_eq!(told().await, 0);
+    world.server.passes(Duration::from_secs(91 * 24 * 60 * 60));
+    assert_eq!(told().await, 1);
+}

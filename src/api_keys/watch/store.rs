@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use entity::{ApiKeyId, Timestamp, api_key, api_key_secret, leak_sighting};
 use portcullis_verifier::ScopeSet;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -140,6 +142,8 @@ pub(super) async fn list_idle(
         .column(api_key::Column::LastUsedAt)
         .filter(Expr::cust(UNTOLD_OF_DISUSE))
         .filter(Expr::cust(LAST_USED).lte(since))
+        // A key that was imported has not been here since it was made; its id tells how long it has been.
+        .filter(api_key::Column::Id.lt(ApiKeyId::first_at(since + Duration::from_millis(1))))
         .order_by_asc(Expr::cust(LAST_USED))
         .order_by_asc(api_key::Column::Id)
         .limit(limit)
