@@ -173,3 +173,20 @@ impl Known {
         self.subjects.iter().any(|subject| revocations.changed_since(subject, self.asked_at))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn made_up_keys_do_not_grow_the_memory() {
+        let keys = KnownKeys::default();
+        for number in 0..2 * UNKNOWN_CAPACITY {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_be_bytes());
+            keys.unknown.insert(digest, ()).await;
+        }
+        keys.unknown.run_pending_tasks().await;
+        assert!(keys.unknown.entry_count() <= UNKNOWN_CAPACITY);
+    }
+}

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::installation::BINARY;
 use crate::harness::services::missing;
-use crate::harness::{Caller, Database, Installation, Outcome, World};
+use crate::harness::{Database, Installation, Outcome, World, eventually};
 
 /// A credential with this prefix, as the server makes it.
 fn credential(prefix: &str) -> String {
@@ -538,7 +538,7 @@ async fn a_server_that_can_not_be_asked_is_named() {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_server_says_what_is_live(
+async fn the_real_server_says_what_is_live_and_ends_it(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
     let Some(world) = World::on(database).await else { return };
@@ -553,10 +553,12 @@ async fn the_real_server_says_what_is_live(
         states.collect::<Vec<_>>()
     };
     assert_eq!(states().await, ["live", "not accepted from here"]);
-    let admin = Caller::with(&world.server, &world.api_key(&["admin"]).await.secret);
-    let revoked = admin.deletes(&format!("/v1/api-keys/{}", key.id)).await;
-    assert_eq!(revoked.status, StatusCode::NO_CONTENT, "{revoked:?}");
-    assert_eq!(states().await, ["not accepted from here"; 2]);
+    // Whoever found it needs nothing else to end it, which happens right after the answer.
+    let ends = ["scan", "-", "--revoke", "--server", &address];
+    let outcome = here.runs_with(&key.secret, &ends);
+    found(&outcome, &[&key.secret]);
+    assert!(outcome.stderr.contains("1 credential(s) were handed to "), "{outcome:?}");
+    eventually(async || states().await == ["not accepted from here"; 2]).await;
 }
 
 // In others' tools

@@ -523,3 +523,44 @@ async fn a_key_that_is_used_too_often_is_refused_with_what_is_left(
     let told = introspect(&world.server, &world.credential, &key.secret).await;
     assert_eq!(told.json["active"], true);
 }
+
+/// Made-up keys with a good checksum are looked up, but whoever is in memory waits for none of that: seen where the
+/// database can be made to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_wrong_keys_keeps_no_good_one_waiting() {
+    let Some(world) = World::on(Database::Postgres).await else { return };
+    let (_, api) = admin_and_api(&world).await;
+    let app = &world.server.app;
+    let good = world.api_key(&["read:tenants"]).await;
+    assert_eq!(api.posts(VERIFY, &json!({ "key": good.secret })).await.json["valid"], true);
+    let lock = app.db.writer().begin().await.unwrap();
+    lock.execute_unprepared("LOCK TABLE api_key_secrets IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let flood: Vec<_> = (0..200)
+        .map(|_| {
+            let wrong = portcullis_verifier::key::generate(&"pc_live".parse().unwrap()).unwrap();
+            let body = json!({ "key": secrecy::ExposeSecret::expose_secret(&wrong) });
+            let (url, credential) = (world.server.url(VERIFY), world.credential.clone());
+            tokio::spawn(async move {
+                let request = http().request(Method::POST, url).bearer_auth(credential).json(&body);
+                Answer::of(request.send().await.unwrap()).await
+            })
+        })
+        .collect();
+    let waiting = "SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock'";
+    let is_flooded = async || {
+        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, waiting);
+        let row = lock.query_one_raw(statement).await.unwrap().unwrap();
+        row.try_get::<i64>("", "count").unwrap() > 0
+    };
+    while !is_flooded().await {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..50 {
+        assert_eq!(api.posts(VERIFY, &json!({ "key": good.secret })).await.json["valid"], true);
+    }
+    lock.commit().await.unwrap();
+    for answer in flood {
+        assert_eq!(reason(&answer.await.unwrap()), "unknown");
+    }
+}
