@@ -335,10 +335,10 @@ mod tests {
 
     #[test]
     fn a_prefix_says_something_and_no_more_than_a_word() {
-        for good in ["sk_", "sk_old_", "A-b", &"x".repeat(32)] {
+        for good in ["sk_", "sk_old_", "A-b", "SG.", &"x".repeat(32)] {
             assert!(is_prefix(good), "{good}");
         }
-        for wrong in ["", "sk", "sk ", "sk.", "ské", &"x".repeat(33)] {
+        for wrong in ["", "sk", "sk ", "sk:", "ské", &"x".repeat(33)] {
             assert!(!is_prefix(wrong), "{wrong}");
         }
     }
