@@ -316,6 +316,7 @@ async fn processes_with_one_redis_share_the_count(
         assert_eq!(refused.json["violated-policies"], json!(["organization"]), "{refused:?}");
     }
     world.limits_all_keys(world.organization, 1000).await;
+    beside.app.revocations.catch_up().await;
     assert_eq!(left(&beside.is_called_with(&other).await), 6, "its own was not taken");
 }
 
