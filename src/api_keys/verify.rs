@@ -112,9 +112,11 @@ impl ApiKeys {
             }
             standing = Some(taken);
         }
-        match Rule::of(&verdict, &known, wanted.scope, now) {
-            Some(rule) => self.uses.refused(&known, presented, rule, now),
-            None => self.uses.used(&known, wanted, now),
+        // Of what is no business of whoever asks nothing is remembered.
+        if let Verdict::Valid(_) = verdict {
+            self.uses.used(&known, wanted, now);
+        } else if let Some(rule) = Rule::of(&verdict, &known, wanted.scope, now) {
+            self.uses.refused(&known, presented, rule, now);
         }
         Ok(Verified { known: Some(known), verdict, standing })
     }
