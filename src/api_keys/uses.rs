@@ -3,7 +3,7 @@
 //! None of it is part of any answer, so none waits for the database: it is gathered here and written in batches.
 //! What a crash takes along is the last second of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -58,11 +58,11 @@ pub(super) struct KeyUse {
     /// To the minute.
     pub at: Timestamp,
     pub from: Option<IpAddr>,
-    pub secrets: HashMap<SecretId, (Timestamp, Option<IpAddr>)>,
+    pub secrets: BTreeMap<SecretId, (Timestamp, Option<IpAddr>)>,
     /// What was required of it.
-    pub scopes: HashSet<Scope>,
+    pub scopes: BTreeSet<Scope>,
     /// From where, in the size of a country.
-    pub networks: HashSet<IpNet>,
+    pub networks: BTreeSet<IpNet>,
 }
 
 struct Refusal {
@@ -155,9 +155,9 @@ impl Uses {
         let entry = pending.keys.entry(known.key.id).or_insert_with(|| KeyUse {
             at,
             from,
-            secrets: HashMap::new(),
-            scopes: HashSet::new(),
-            networks: HashSet::new(),
+            secrets: BTreeMap::new(),
+            scopes: BTreeSet::new(),
+            networks: BTreeSet::new(),
         });
         entry.at = entry.at.max(at);
         entry.from = from.or(entry.from);
@@ -212,7 +212,10 @@ impl Uses {
             tracing::warn!(count = pending.dropped, "refusals of API keys were not written down");
             pending.dropped = 0;
         }
-        (pending.keys.drain().collect(), std::mem::take(&mut pending.refusals))
+        let mut keys: Vec<(ApiKeyId, KeyUse)> = pending.keys.drain().collect();
+        // In one order, so that of two processes neither waits for the other in a circle.
+        keys.sort_by_key(|(id, _)| *id);
+        (keys, std::mem::take(&mut pending.refusals))
     }
 
     // No code that can panic runs under the lock, so a poisoned one still guards a sound state.
@@ -254,7 +257,9 @@ impl ApiKeys {
             let tx = db.begin().await?;
             for (id, key_use) in batch {
                 for network in store::record_use(&tx, *id, key_use).await? {
-                    let address = key_use.from.map(|address| address.to_string());
+                    // The address used last may be of another network than the new one.
+                    let of_it = |it: &IpAddr| country_sized(*it).to_string() == network;
+                    let address = key_use.from.filter(of_it).map(|address| address.to_string());
                     let detail = serde_json::json!({ "network": network });
                     let source = Source { address, ..Source::default() };
                     let (by, kind) = (source.by(Actor::ApiKey(*id)), AlertKind::ApiKeyNewNetwork);

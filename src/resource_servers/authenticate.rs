@@ -21,8 +21,19 @@ pub async fn authenticate(
     credential: &SecretString,
 ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
     let credential = credential.expose_secret();
-    if !key::has_valid_checksum(credential) {
+    // API keys have a checksum too, and are tried here where either is taken: they must cost no look-up.
+    if !key::has_valid_checksum(credential) || !is_ours(credential) {
         return Ok(None);
     }
     resource_servers.find_by_credential(db, now, key::digest(credential)).await
+}
+
+/// Whether the credential is of the kind that resource servers have: `<brand>_rs_` and the 40 characters of every key.
+fn is_ours(credential: &str) -> bool {
+    let body = key::RANDOM_LENGTH + key::CHECKSUM_LENGTH;
+    credential
+        .len()
+        .checked_sub(body)
+        .and_then(|at| credential.get(..at))
+        .is_some_and(|kind| kind.ends_with("_rs_"))
 }
