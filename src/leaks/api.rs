@@ -90,7 +90,8 @@ pub async fn revoke(
         let keys = reading.signer.public_keys();
         let (issuer, revocations) = (&reading.config.issuer, &reading.revocations);
         let texts = wanted.credentials.iter().map(|credential| credential.0.expose_secret());
-        recognized(texts, &reading.refresh_tokens, |token| {
+        let imported = &reading.config.api_keys.imported_prefixes;
+        recognized(texts, &reading.refresh_tokens, imported, |token| {
             inspect(&keys, issuer, revocations, now, token)
         })
     });

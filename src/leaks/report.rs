@@ -12,18 +12,19 @@ use crate::platform::db::Db;
 use crate::tokens::RefreshTokens;
 
 /// Sorts what somebody reported, without asking the database: what has no checksum, tag or signature of ours is
-/// dropped. `inspect` reads an access token that is ours and lives.
+/// dropped, but for what begins like keys that were imported. `inspect` reads an access token that is ours and lives.
 #[must_use]
 pub fn recognized<'a>(
     texts: impl Iterator<Item = &'a str>,
     refresh_tokens: &RefreshTokens,
+    imported_prefixes: &[String],
     inspect: impl Fn(&str) -> Option<AccessTokenClaims>,
 ) -> Reported {
     let mut digests = BTreeSet::new();
     let mut grants = BTreeSet::new();
     let mut access_tokens: Vec<ReportedToken> = Vec::new();
     for text in texts.map(str::trim) {
-        if key::has_valid_checksum(text) {
+        if key::has_valid_checksum(text) || key::may_be_imported(text, imported_prefixes) {
             digests.insert(key::digest(text));
         } else if let Some(token) = refresh_tokens.decode(text) {
             grants.insert(token.grant);
@@ -44,7 +45,8 @@ fn reported(claims: &AccessTokenClaims) -> Option<ReportedToken> {
     Some(ReportedToken {
         token: claims.jti.parse().ok()?,
         organization: claims.org.as_deref().and_then(|org| org.parse().ok()),
-        user: claims.sub.parse().ok(),
+        // Of a token that an API key was exchanged for, whoever owns the key.
+        user: claims.sub.parse().ok().or_else(|| claims.owner.as_deref()?.parse().ok()),
         client: claims.client_id.parse().ok(),
     })
 }

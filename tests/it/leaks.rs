@@ -297,6 +297,7 @@ async fn what_another_process_took_and_did_not_do_is_done(
     let reported = portcullis::leaks::recognized(
         [key.secret.as_str()].into_iter(),
         &app.refresh_tokens,
+        &[],
         |_| None,
     );
     let source = portcullis::audit::Source::default();

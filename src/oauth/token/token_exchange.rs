@@ -52,6 +52,11 @@ pub(super) async fn tokens(
     if let Some(standing) = verified.standing.filter(Standing::is_refused) {
         return Err(OAuthError::too_often(standing));
     }
+    // An API that is not for everybody is to strangers like one that does not exist.
+    let is_theirs = |known: &Known| api.is_offered_to(known.key.organization);
+    if !api.is_shared && !verified.known.as_deref().is_some_and(is_theirs) {
+        return Err(no_target());
+    }
     let (known, effective) =
         verified.valid().ok_or_else(|| invalid("the subject_token is not accepted"))?;
     // 3. A token with what it may do there, or with less.
