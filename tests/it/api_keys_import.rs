@@ -13,9 +13,9 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilt
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::harness::actors::introspect;
+use crate::harness::actors::{http, introspect};
 use crate::harness::caller::wrong_fields;
-use crate::harness::{Answer, Caller, Database, Server, World};
+use crate::harness::{Answer, Caller, Database, Server, World, eventually};
 
 const IMPORT: &str = "/v1/api-keys:import";
 const KEYS: &str = "/v1/api-keys";
@@ -413,6 +413,13 @@ async fn an_imported_key_of_whatever_form_works_everywhere(
         let script = Caller::with(&world.server, &wrong);
         assert_eq!(script.gets("/v1/projects").await.status, StatusCode::UNAUTHORIZED, "{wrong}");
     }
+    // One that leaks is ended by whoever finds it.
+    let found = json!({ "credentials": [plain] });
+    let url = world.server.url("/v1/credentials:revoke");
+    let told = Answer::of(http().post(url).json(&found).send().await.unwrap()).await;
+    assert_eq!(told.status, StatusCode::ACCEPTED, "{told:?}");
+    eventually(async || !accepts(plain).await).await;
+    assert!(accepts(dotted).await);
 }
 
 #[rstest]

@@ -5,12 +5,12 @@ use std::time::Duration;
 use portcullis::tenancy::Role;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
-use sea_orm::{ConnectionTrait as _, EntityTrait as _, TransactionTrait as _};
+use sea_orm::{ConnectionTrait, EntityTrait as _, TransactionTrait as _};
 use serde_json::{Value, json};
 
 use crate::harness::actors::{Answer, http, introspect};
 use crate::harness::caller::{Caller, wrong_fields};
-use crate::harness::{Database, World};
+use crate::harness::{Database, World, eventually};
 
 const VERIFY: &str = "/v1/api-keys/verify";
 
@@ -211,6 +211,14 @@ async fn a_key_of_somebody_else_is_unknown(
     let theirs = world.api_key_in(elsewhere, &eve, Role::Owner, &["read:tenants"], None).await;
     assert_eq!(told_of(api.posts(VERIFY, &json!({ "key": theirs.secret })).await), unknown);
     assert_eq!(api.posts(VERIFY, &json!({ "key": own.secret })).await.json["valid"], true);
+    // To be asked about where it is nobody's business is no use of a key.
+    let app = &world.server.app;
+    app.api_keys.write_uses(&app.db).await.unwrap();
+    for (key, was_used) in [(&meaningless, false), (&theirs, false), (&own, true)] {
+        let found =
+            portcullis::api_keys::find(app.db.reader(), None, key.id.parse().unwrap()).await;
+        assert_eq!(found.unwrap().unwrap().last_use.is_some(), was_used, "{}", key.id);
+    }
 }
 
 #[rstest]
@@ -425,6 +433,15 @@ async fn a_key_in_memory_costs_no_look_up_until_the_log_names_it(
     assert_eq!(valid().await, false);
 }
 
+/// How many sessions of the PostgreSQL database wait for a lock at this moment.
+async fn waiting_for_locks(connection: &impl ConnectionTrait) -> i64 {
+    let waiting = "SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock'";
+    let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, waiting);
+    let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+    row.try_get("", "count").unwrap()
+}
+
 /// However many ask for a key at once, one look-up is under way: seen where the database can be made to wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_key_is_read_once_however_many_ask() {
@@ -446,19 +463,10 @@ async fn a_cold_key_is_read_once_however_many_ask() {
             })
         })
         .collect();
-    let waiting = "SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database() \
-        AND wait_event_type = 'Lock'";
-    let count = async || {
-        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, waiting);
-        let row = lock.query_one_raw(statement).await.unwrap().unwrap();
-        row.try_get::<i64>("", "count").unwrap()
-    };
-    while count().await == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || waiting_for_locks(&lock).await > 0).await;
     // Whoever else would read had the time of a hundred questions to begin.
     for _ in 0..100 {
-        assert_eq!(count().await, 1);
+        assert_eq!(waiting_for_locks(&lock).await, 1);
     }
     lock.commit().await.unwrap();
     for answer in asked {
@@ -546,16 +554,7 @@ async fn a_flood_of_wrong_keys_keeps_no_good_one_waiting() {
             })
         })
         .collect();
-    let waiting = "SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database() \
-        AND wait_event_type = 'Lock'";
-    let is_flooded = async || {
-        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, waiting);
-        let row = lock.query_one_raw(statement).await.unwrap().unwrap();
-        row.try_get::<i64>("", "count").unwrap() > 0
-    };
-    while !is_flooded().await {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || waiting_for_locks(&lock).await > 0).await;
     for _ in 0..50 {
         assert_eq!(api.posts(VERIFY, &json!({ "key": good.secret })).await.json["valid"], true);
     }
