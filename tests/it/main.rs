@@ -48,6 +48,7 @@ mod query_plans;
 mod races;
 mod rate_limits;
 mod resource_servers;
+mod revocations;
 mod revoke;
 mod roles;
 mod routes;
