@@ -22,7 +22,7 @@ use crate::grants::api::{connected_apps, grants, me};
 use crate::http::{PageError, Problem, ProblemDocument};
 use crate::invitations;
 use crate::leaks;
-use crate::organizations::api::{members, organizations, projects, roles, users};
+use crate::organizations::api::{members, organizations, projects, revocations, roles, users};
 use crate::resource_servers::api::{resource_servers, scopes};
 use crate::{api_keys, audit, signing};
 
@@ -31,6 +31,8 @@ const PROBLEM: &str = "Problem";
 const REPORTS: &str = "/v1/credentials:revoke";
 /// What only a partner of GitHub's has.
 const GITHUB: &str = "/v1/secret-scanning/github";
+/// What is to end is named in the body.
+const REVOCATIONS: &str = "/v1/revocations";
 /// No control characters, and something that is no space.
 const NAME: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 /// No control characters but the end of a line.
@@ -80,6 +82,7 @@ pub fn management_api() -> OpenApiRouter<App> {
         .routes(routes!(signing::api::rotate))
         .routes(routes!(grants::list))
         .routes(routes!(grants::read, grants::end))
+        .routes(routes!(revocations::revoke))
         .routes(routes!(me::read))
         .routes(routes!(connected_apps::list))
         .routes(routes!(connected_apps::end))
@@ -216,7 +219,11 @@ fn describe_refusals(operation: &mut Operation, path: &str) {
         (true, "400", "The request can't be read"),
         (true, "401", "No credential, or one that is not accepted"),
         (true, "403", "The credential does not allow this"),
-        (has_id || path == GITHUB, "404", "There is nothing here that you may see"),
+        (
+            has_id || [GITHUB, REVOCATIONS].contains(&path),
+            "404",
+            "There is nothing here that you may see",
+        ),
         (has_body || has_id, "409", "It can't be done as things stand"),
         (has_body, "413", too_large),
         (has_body, "415", "The body is not JSON"),

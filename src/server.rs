@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
+use axum::serve::{Listener, ListenerExt as _};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -23,6 +23,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::app::App;
 use crate::http::{MAX_BODY, PageError, Problem, render_page_errors, tell_rate_limit};
+use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
 use crate::{
     alerts, clients, grants, health, identity, invitations, janitor, leaks, oauth, openapi,
@@ -31,6 +32,8 @@ use crate::{
 
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the other side of a connection may take nothing of an answer, of a feed above all.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the use of API keys is written down.
 const RECORD: Duration = Duration::from_secs(1);
 /// How long requests in flight may take once the server is told to stop.
@@ -54,8 +57,8 @@ pub async fn serve(
         tokio::spawn(async move {
             let (db, clock, revocations) =
                 (app.db.clone(), app.clock.clone(), app.revocations.clone());
-            revocation::follow(db, clock, revocations, requests, |entry| {
-                Box::pin(forget_stale_copies(app.clone(), entry.subject.clone()))
+            revocation::follow(db, clock, revocations, requests, |logged| {
+                Box::pin(forget_stale_copies(app.clone(), logged.entry.subject.clone()))
             })
             .await;
         })
@@ -88,12 +91,8 @@ pub async fn serve(
             tokio::time::sleep(DRAIN).await;
         }
     };
-    // Answers are small and whole: waiting to fill a packet would only delay them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
+    // axum knows how to tell a caller's address of a listener that is tapped, and of no other kind of ours.
+    let listener = Connections(listener).tap_io(|_| ());
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
@@ -113,6 +112,27 @@ pub async fn serve(
     // What still borrows a connection is answered by nobody any more.
     app.db.clone().close().await?;
     Ok(())
+}
+
+/// Connections whose other side has to take what it asked for.
+struct Connections(TcpListener);
+
+impl Listener for Connections {
+    type Io = Impatient;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Impatient, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        // Answers are small and whole: waiting to fill a packet would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        (Impatient::new(stream, PATIENCE), address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 /// Writes down how API keys are used, in batches.

@@ -29,6 +29,8 @@ pub struct Model {
     pub is_management: bool,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// When it was last taken back from other organizations, if it ever was shared.
+    pub unshared_at: Option<Timestamp>,
     pub version: i32,
     pub created_at: Timestamp,
     pub deleted_at: Option<Timestamp>,

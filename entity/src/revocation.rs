@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::Timestamp;
+use crate::{OrganizationId, ResourceServerId, Timestamp};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -19,6 +19,10 @@ pub struct Model {
     pub issued_before: Option<i64>,
     /// When nothing that it could kill can still be unexpired.
     pub expires_at: Timestamp,
+    /// The organization whose credentials it concerns; None: those of every one.
+    pub organization_id: Option<OrganizationId>,
+    /// The one resource server that it concerns; None: every one.
+    pub resource_server_id: Option<ResourceServerId>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

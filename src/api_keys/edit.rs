@@ -118,7 +118,7 @@ pub async fn edit(
         .in_organization(organization)
         .with(difference(&before, &edited.key));
     audit::record(tx, now, by, event).await?;
-    let subject = [Subject::ApiKey(id)];
+    let subject = [Subject::ApiKey(id).of(organization)];
     match may_do_less(&before, &edited.key) {
         true => revocation::append_narrowed(tx, now, &subject).await?,
         false => revocation::append_changed(tx, now, &subject).await?,

@@ -44,6 +44,6 @@ pub async fn hand_over(
         .in_organization(organization)
         .with(serde_json::json!({ "from": key.owner, "to": owner }));
     audit::record(tx, now, by, event).await?;
-    revocation::append_narrowed(tx, now, &[Subject::ApiKey(id)]).await?;
+    revocation::append_narrowed(tx, now, &[Subject::ApiKey(id).of(organization)]).await?;
     store::find(tx, Some(organization), id).await?.ok_or(Refused::NotFound)
 }

@@ -35,8 +35,10 @@ pub use issue::{NewApiKey, issue};
 pub use known::Known;
 pub use labels::Labels;
 pub use networks::{AllowedNetworks, Extent};
-pub use revoke::revoke;
-pub use revoke_many::{Criteria, RevokedMany, revoke_many, would_revoke};
+pub use revoke::{revoke, revoke_in};
+pub use revoke_many::{
+    Criteria, RevokedMany, count_all_but, revoke_all_but, revoke_many, would_revoke,
+};
 pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
 pub use verify::{ApiKeys, Presented, Verified};

@@ -1,4 +1,5 @@
 use entity::{ApiKeyId, OrganizationId, Timestamp};
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::store;
 use crate::audit::{self, By, Event};
@@ -23,13 +24,31 @@ pub async fn revoke(
 ) -> Result<bool, Refused> {
     let reason = checked_reason(reason)?;
     let tx = db.begin().await?;
-    let Some(organization) = store::mark_revoked(&tx, organization, id, now, reason).await? else {
-        drop(tx);
-        return Ok(store::find(db.reader(), organization, id).await?.is_some());
+    if revoke_in(&tx, now, by, organization, id, reason).await? {
+        tx.commit().await?;
+        return Ok(true);
+    }
+    drop(tx);
+    Ok(store::find(db.reader(), organization, id).await?.is_some())
+}
+
+/// As `revoke`, within a transaction: whether this call revoked it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_in(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    by: &By,
+    organization: Option<OrganizationId>,
+    id: ApiKeyId,
+    reason: Option<&str>,
+) -> Result<bool, DbErr> {
+    let Some(organization) = store::mark_revoked(tx, organization, id, now, reason).await? else {
+        return Ok(false);
     };
-    audit::record(&tx, now, by, revoked_event(organization, id, reason)).await?;
-    revocation::append_revoked(&tx, now, &[Subject::ApiKey(id)]).await?;
-    tx.commit().await?;
+    audit::record(tx, now, by, revoked_event(organization, id, reason)).await?;
+    revocation::append_revoked(tx, now, &[Subject::ApiKey(id).of(organization)]).await?;
     Ok(true)
 }
 

@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::labels::{check_label_name, check_label_value};
 use super::revoke::{checked_reason, revoked_event};
 use super::store::{self, Matching};
 use crate::audit::{self, By};
+use crate::platform::db::Db;
 use crate::platform::{FieldError, Refused};
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About, Subject};
 
 const DAY: u64 = 24 * 60 * 60;
 /// As many keys one call revokes.
 const MOST_KEYS: u64 = 10_000;
+/// As many end in one transaction where there is no telling how many there are.
+const CHUNK: u64 = 500;
 const MOST_DAYS: u32 = 3650;
 
 /// Which keys: all that is said must hold, and something must be said.
@@ -75,9 +78,63 @@ pub async fn revoke_many(
     let has_more = !store::list_matching(tx, which, 1).await?.is_empty();
     let events = keys.iter().map(|key| revoked_event(criteria.organization, *key, reason));
     audit::record_many(tx, now, by, events).await?;
-    let subjects: Vec<Subject> = keys.iter().map(|key| Subject::ApiKey(*key)).collect();
+    let of = criteria.organization;
+    let subjects: Vec<About> = keys.iter().map(|key| Subject::ApiKey(*key).of(of)).collect();
     revocation::append_revoked(tx, now, &subjects).await?;
     Ok(RevokedMany { keys, has_more })
+}
+
+fn all_but(organization: OrganizationId, except: Option<ApiKeyId>) -> Matching<'static> {
+    Matching {
+        organization,
+        created_by: None,
+        project: None,
+        label: None,
+        unused_since: None,
+        except,
+    }
+}
+
+/// How many keys of the organization live beside that one; decoys don't count.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_all_but(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    except: Option<ApiKeyId>,
+) -> Result<u64, DbErr> {
+    store::count_matching(connection, all_but(organization, except)).await
+}
+
+/// Revokes every key of the organization but that one and decoys; says how many. What was revoked stays so if it fails
+/// halfway.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_all_but(
+    db: &Db,
+    now: Timestamp,
+    by: &By,
+    organization: OrganizationId,
+    except: Option<ApiKeyId>,
+) -> Result<u64, DbErr> {
+    let which = all_but(organization, except);
+    let mut revoked = 0;
+    loop {
+        let tx = db.begin().await?;
+        let keys = store::mark_matching_revoked(&tx, now, which, None, CHUNK).await?;
+        let events = keys.iter().map(|key| revoked_event(organization, *key, None));
+        audit::record_many(&tx, now, by, events).await?;
+        let subjects: Vec<About> =
+            keys.iter().map(|key| Subject::ApiKey(*key).of(organization)).collect();
+        revocation::append_revoked(&tx, now, &subjects).await?;
+        tx.commit().await?;
+        revoked += keys.len() as u64;
+        if keys.is_empty() {
+            return Ok(revoked);
+        }
+    }
 }
 
 impl RevokedMany {
@@ -119,6 +176,7 @@ impl<'a> Criteria<'a> {
             project: self.confined_to.or(self.project),
             label: self.label,
             unused_since: self.unused_days.map(ago),
+            except: None,
         }))
     }
 }

@@ -8,7 +8,7 @@ use super::issue::brand_in_force;
 use super::{ApiKey, Status, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{Refused, checked_grace};
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About, Subject};
 
 /// A secret to be.
 pub struct NewSecret<'a> {
@@ -57,8 +57,9 @@ pub async fn rotate(
         .with(serde_json::json!({ "grace_seconds": grace.as_secs() }));
     audit::record(tx, now, by, event).await?;
     let key = store::find(tx, Some(organization), id).await?.ok_or(Refused::NotFound)?;
-    let ended: Vec<Subject> = ended.into_iter().map(Subject::Secret).collect();
+    let ended: Vec<About> =
+        ended.into_iter().map(|secret| Subject::Secret(secret).of(organization)).collect();
     revocation::append_revoked(tx, now, &ended).await?;
-    revocation::append_changed(tx, now, &[Subject::ApiKey(id)]).await?;
+    revocation::append_changed(tx, now, &[Subject::ApiKey(id).of(organization)]).await?;
     Ok((key, secret))
 }

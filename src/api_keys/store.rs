@@ -643,6 +643,8 @@ pub(super) struct Matching<'a> {
     /// A label's name, and perhaps its value.
     pub label: Option<(&'a str, Option<&'a str>)>,
     pub unused_since: Option<Timestamp>,
+    /// All but this one.
+    pub except: Option<ApiKeyId>,
 }
 
 impl Matching<'_> {
@@ -652,7 +654,8 @@ impl Matching<'_> {
             .add(Column::OrganizationId.eq(self.organization))
             .add(Column::RevokedAt.is_null())
             // Decoys are meant to be unused, and nobody is to learn of them by the count.
-            .add(Column::IsDecoy.eq(false));
+            .add(Column::IsDecoy.eq(false))
+            .add_option(self.except.map(|key| Column::Id.ne(key)));
         if let Some(user) = self.created_by {
             condition = condition.add(Column::CreatedBy.eq(user));
         }
@@ -678,6 +681,14 @@ impl Matching<'_> {
         }
         condition
     }
+}
+
+/// How many keys are to be revoked.
+pub(super) async fn count_matching(
+    connection: &impl ConnectionTrait,
+    which: Matching<'_>,
+) -> Result<u64, DbErr> {
+    api_key::Entity::find().filter(which.condition()).count(connection).await
 }
 
 /// Keys that are to be revoked, oldest first.

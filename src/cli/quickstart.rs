@@ -12,7 +12,7 @@ use crate::clients::{self, GrantType, NewAudience, NewClient};
 use crate::identity::{self, SetUp, set_up};
 use crate::platform::entropy::random_token;
 use crate::resource_servers::{self, Catalog, CatalogScope, NewResourceServer, ResourceServer};
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About};
 use crate::signing::Algorithm;
 use crate::tenancy::Role;
 
@@ -125,7 +125,7 @@ async fn fill(
     let apis = [api];
     let (key, key_secret) =
         api_keys::issue(&tx, now, &by, &[brand], &app.config.api_keys, &apis, new).await?;
-    revocation::append_changed(&tx, now, &[Subject::ResourceServer(apis[0].id)]).await?;
+    revocation::append_changed(&tx, now, &[About::resource_server(apis[0].id)]).await?;
     tx.commit().await?;
     Ok(Example {
         owner_password,

@@ -10,7 +10,7 @@ use super::output;
 use crate::audit::By;
 use crate::platform::Refused;
 use crate::resource_servers::{self, Catalog, CatalogScope, NewResourceServer};
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About};
 use crate::signing::{self, Algorithm};
 
 #[derive(Subcommand)]
@@ -99,7 +99,7 @@ impl ResourceServers {
                 let tx = app.db.begin().await?;
                 let (api, credential) =
                     resource_servers::create(&tx, now, &by, &app.config.brand, new).await?;
-                revocation::append_changed(&tx, now, &[Subject::ResourceServer(api.id)]).await?;
+                revocation::append_changed(&tx, now, &[About::resource_server(api.id)]).await?;
                 tx.commit().await?;
                 if json {
                     let credential = credential.expose_secret();

@@ -67,6 +67,6 @@ pub async fn add_secret(
         .in_organization(organization)
         .with(serde_json::json!({ "grace_seconds": grace.as_secs() }));
     audit::record(tx, now, by, event).await?;
-    revocation::append_changed(tx, now, &[Subject::Client(id)]).await?;
+    revocation::append_changed(tx, now, &[Subject::Client(id).of(organization)]).await?;
     Ok((client, secret))
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use entity::{ClientId, GrantId, OrganizationId, Timestamp};
+use entity::{ClientId, GrantId, OrganizationId, ResourceServerId, Timestamp};
 use portcullis_verifier::ScopeSet;
 use sea_orm::DatabaseTransaction;
 
@@ -8,7 +8,7 @@ use super::check::{NewAudience, NewClient, check};
 use super::{Client, ClientAudience, GrantType, Status, store};
 use crate::audit::{self, By, Event};
 use crate::platform::Refused;
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About, Subject};
 
 /// What to change of a client; what is none stays, and some none takes away.
 pub struct ClientChanges<'a> {
@@ -46,18 +46,19 @@ pub async fn edit(
     let wanted = merged(&before, &name, changes);
     check(tx, &wanted, Some(&before)).await?;
     let after = changed(&before, wanted, now);
-    let ended: Vec<GrantId> =
-        own_grants(&before).filter(|grant| own_grants(&after).all(|kept| kept != *grant)).collect();
+    let mut ended: Vec<(GrantId, ResourceServerId)> = own_grants(&before).collect();
+    ended.retain(|(grant, _)| own_grants(&after).all(|(kept, _)| kept != *grant));
     store::update(tx, now, &after).await?;
-    store::end_own_grants(tx, now, &ended).await?;
+    store::end_own_grants(tx, now, ended.iter().map(|(grant, _)| *grant)).await?;
     let event = Event::new("client.changed", id).in_organization(organization);
     audit::record(tx, now, by, event).await?;
-    let subject = [Subject::Client(id)];
+    let subject = [Subject::Client(id).of(organization)];
     match may_do_less(&before, &after) {
         true => revocation::append_narrowed(tx, now, &subject).await?,
         false => revocation::append_changed(tx, now, &subject).await?,
     }
-    let ended: Vec<Subject> = ended.into_iter().map(Subject::Grant).collect();
+    let ended: Vec<About> =
+        ended.into_iter().map(|(grant, api)| Subject::Grant(grant).at(organization, api)).collect();
     revocation::append_revoked(tx, now, &ended).await?;
     Ok(after)
 }
@@ -142,8 +143,8 @@ fn changed(before: &Client, wanted: NewClient<'_>, now: Timestamp) -> Client {
     }
 }
 
-fn own_grants(client: &Client) -> impl Iterator<Item = GrantId> {
-    client.audiences.iter().filter_map(|audience| audience.own_grant)
+fn own_grants(client: &Client) -> impl Iterator<Item = (GrantId, ResourceServerId)> {
+    client.audiences.iter().filter_map(|it| Some((it.own_grant?, it.resource_server)))
 }
 
 fn may_do_less(before: &Client, after: &Client) -> bool {

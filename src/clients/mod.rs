@@ -33,7 +33,9 @@ pub use register::register;
 pub use remove_secret::remove_secret;
 pub use requested::{RequestRefused, Requested, requested};
 pub use revoke::revoke;
-pub use store::{ClientSummary, forget_audience, has_origin, list, revoke_of_organization};
+pub use store::{
+    ClientSummary, belongs_to, forget_audience, has_origin, list, revoke_of_organization,
+};
 pub use switch::{disable, enable};
 
 /// How a client may come to tokens (RFC 6749 §1.3).

@@ -36,5 +36,5 @@ pub async fn remove_secret(
         .in_organization(organization)
         .with(serde_json::json!({ "secret": secret }));
     audit::record(tx, now, by, event).await?;
-    Ok(revocation::append_changed(tx, now, &[Subject::Client(id)]).await?)
+    Ok(revocation::append_changed(tx, now, &[Subject::Client(id).of(organization)]).await?)
 }

@@ -14,7 +14,7 @@ pub async fn revoke(db: &Db, now: Timestamp, by: &By, id: ClientId) -> anyhow::R
     let Some(organization) = store::mark_revoked(&tx, id, now).await? else { return Ok(false) };
     audit::record(&tx, now, by, Event::new("client.revoked", id).in_organization(organization))
         .await?;
-    revocation::append_revoked(&tx, now, &[Subject::Client(id)]).await?;
+    revocation::append_revoked(&tx, now, &[Subject::Client(id).of(organization)]).await?;
     tx.commit().await?;
     Ok(true)
 }

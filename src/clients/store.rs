@@ -106,6 +106,18 @@ pub(super) async fn find_of(
     Ok(find(connection, id).await?.filter(|client| client.organization == organization))
 }
 
+/// Whether the client is the organization's, also where it was disabled or deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn belongs_to(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    id: ClientId,
+) -> Result<bool, DbErr> {
+    Ok(find_of(connection, organization, id).await?.is_some())
+}
+
 /// Which of an organization's clients to list.
 pub(super) struct ListClients<'a> {
     pub organization: OrganizationId,
@@ -342,11 +354,11 @@ async fn upsert_own_grant(
 pub(super) async fn end_own_grants(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    ids: &[GrantId],
+    ids: impl Iterator<Item = GrantId>,
 ) -> Result<(), DbErr> {
     grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
-        .filter(grant::Column::Id.is_in(ids.iter().copied()))
+        .filter(grant::Column::Id.is_in(ids))
         .filter(grant::Column::EndedAt.is_null())
         .exec(tx)
         .await?;

@@ -23,7 +23,7 @@ pub async fn disable(
     if has_changed {
         let event = Event::new("client.disabled", id).in_organization(organization);
         audit::record(tx, now, by, event).await?;
-        revocation::append_narrowed(tx, now, &[Subject::Client(id)]).await?;
+        revocation::append_narrowed(tx, now, &[Subject::Client(id).of(organization)]).await?;
     }
     switched(tx, organization, id).await
 }
@@ -43,7 +43,7 @@ pub async fn enable(
     if has_changed {
         let event = Event::new("client.enabled", id).in_organization(organization);
         audit::record(tx, now, by, event).await?;
-        revocation::append_changed(tx, now, &[Subject::Client(id)]).await?;
+        revocation::append_changed(tx, now, &[Subject::Client(id).of(organization)]).await?;
     }
     switched(tx, organization, id).await
 }

@@ -1,10 +1,10 @@
 use entity::{ClientId, Timestamp, UserId};
 use sea_orm::DatabaseTransaction;
 
-use super::store;
+use super::store::{self, EndedGrant};
 use crate::audit::{self, By, Event};
 use crate::platform::Refused;
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About};
 
 /// Ends all that a person has allowed an application, in every organization: its grants with their tokens, the codes
 /// on their way to it, and the consents, so that it has to ask again.
@@ -25,9 +25,9 @@ pub async fn disconnect(
     if codes == 0 && ended.is_empty() && forgotten.is_empty() {
         return Err(Refused::NotFound);
     }
-    for (grant, organization) in &ended {
-        let event = Event::new("grant.ended", grant)
-            .in_organization(*organization)
+    for grant in &ended {
+        let event = Event::new("grant.ended", grant.id)
+            .in_organization(grant.organization)
             .with(serde_json::json!({ "reason": "disconnected" }));
         audit::record(tx, now, by, event).await?;
     }
@@ -35,7 +35,7 @@ pub async fn disconnect(
         let event = Event::new("consent.withdrawn", client).in_organization(organization);
         audit::record(tx, now, by, event).await?;
     }
-    let subjects: Vec<Subject> = ended.iter().map(|(grant, _)| Subject::Grant(*grant)).collect();
+    let subjects: Vec<About> = ended.iter().map(EndedGrant::about).collect();
     if !subjects.is_empty() {
         revocation::append_revoked(tx, now, &subjects).await?;
     }

@@ -3,7 +3,7 @@ use entity::{GrantId, Timestamp};
 use super::store;
 use crate::audit::{self, By, Event};
 use crate::platform::db::Db;
-use crate::revocation::{self, Subject};
+use crate::revocation;
 
 /// Ends the grant: its refresh token is dead, and every access token that descends from it. False where there is
 /// no such grant, or none any more.
@@ -20,12 +20,12 @@ pub async fn end(
     reason: &'static str,
 ) -> anyhow::Result<bool> {
     let tx = db.begin().await?;
-    let Some(organization) = store::mark_ended(&tx, grant, now).await? else { return Ok(false) };
+    let Some(ended) = store::mark_ended(&tx, grant, now).await? else { return Ok(false) };
     let event = Event::new("grant.ended", grant)
-        .in_organization(organization)
+        .in_organization(ended.organization)
         .with(serde_json::json!({ "reason": reason }));
     audit::record(&tx, now, by, event).await?;
-    revocation::append_revoked(&tx, now, &[Subject::Grant(grant)]).await?;
+    revocation::append_revoked(&tx, now, &[ended.about()]).await?;
     tx.commit().await?;
     Ok(true)
 }

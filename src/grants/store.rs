@@ -9,11 +9,12 @@ use portcullis_verifier::ScopeSet;
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
-    DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Set,
+    DbErr, EntityTrait as _, FromQueryResult, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Set,
 };
 
 use super::{Code, Grant, Refresh, Status};
+use crate::revocation::{About, LONGEST_TOKEN_LIFETIME, Subject};
 
 pub(super) async fn insert_code(
     tx: &DatabaseTransaction,
@@ -397,7 +398,7 @@ pub async fn end_of_user(
     now: Timestamp,
     user: UserId,
     organization: Option<OrganizationId>,
-) -> Result<Vec<GrantId>, DbErr> {
+) -> Result<Vec<EndedGrant>, DbErr> {
     let mut codes = authorization_code::Entity::delete_many()
         .filter(authorization_code::Column::UserId.eq(user))
         .filter(authorization_code::Column::RedeemedAt.is_null());
@@ -413,7 +414,7 @@ pub async fn end_of_user(
     // The codes first: one that is being redeemed is waited for, and its grant is found by what follows.
     codes.exec(tx).await?;
     let ended = update.exec_with_returning(tx).await?;
-    Ok(ended.into_iter().map(|row| row.id).collect())
+    Ok(ended.into_iter().map(EndedGrant::of).collect())
 }
 
 /// Forgets what the user has consented to, in one organization or in all.
@@ -436,8 +437,35 @@ pub async fn forget_consents(
 /// A grant that has just ended.
 pub struct EndedGrant {
     pub id: GrantId,
+    pub organization: OrganizationId,
+    pub resource_server: ResourceServerId,
+    pub has_refresh_token: bool,
     /// When its last token was issued; none where that is not written down, for a client that acts for itself.
     pub last_issued_at: Option<Timestamp>,
+}
+
+impl EndedGrant {
+    fn of(row: grant::Model) -> Self {
+        Self {
+            id: row.id,
+            organization: row.organization_id,
+            resource_server: row.resource_server_id,
+            has_refresh_token: row.refresh_expires_at.is_some(),
+            last_issued_at: row.user_id.map(|_| row.rotated_at.unwrap_or(row.created_at)),
+        }
+    }
+
+    /// What the log says of it.
+    #[must_use]
+    pub fn about(&self) -> About {
+        Subject::Grant(self.id).at(self.organization, self.resource_server)
+    }
+
+    /// Whether a token of it may still be unexpired, and so is to be killed by the log.
+    #[must_use]
+    pub fn may_have_a_token(&self, now: Timestamp) -> bool {
+        self.last_issued_at.is_none_or(|at| at + LONGEST_TOKEN_LIFETIME > now)
+    }
 }
 
 /// Ends every living grant for the resource server. The log and the audit trail are for the caller to write.
@@ -456,19 +484,103 @@ pub async fn end_of_resource_server(
         .filter(grant::Column::EndedAt.is_null())
         .exec_with_returning(tx)
         .await?;
-    let ended = |row: grant::Model| EndedGrant {
-        id: row.id,
-        last_issued_at: row.user_id.map(|_| row.rotated_at.unwrap_or(row.created_at)),
-    };
-    Ok(rows.into_iter().map(ended).collect())
+    Ok(rows.into_iter().map(EndedGrant::of).collect())
 }
 
-/// The organization of the grant that this call ended; none where there was nothing to end.
+/// Which of an organization's living grants: all that is said must hold.
+#[derive(Debug, Clone, Copy)]
+pub struct LivingGrants {
+    pub organization: OrganizationId,
+    pub id: Option<GrantId>,
+    pub user: Option<UserId>,
+    pub client: Option<ClientId>,
+}
+
+impl LivingGrants {
+    #[must_use]
+    pub fn of(organization: OrganizationId) -> Self {
+        Self { organization, id: None, user: None, client: None }
+    }
+
+    fn condition(&self) -> Condition {
+        Condition::all()
+            .add(grant::Column::OrganizationId.eq(self.organization))
+            .add(grant::Column::EndedAt.is_null())
+            .add_option(self.id.map(|id| grant::Column::Id.eq(id)))
+            .add_option(self.user.map(|user| grant::Column::UserId.eq(user)))
+            .add_option(self.client.map(|client| grant::Column::ClientId.eq(client)))
+    }
+}
+
+pub(super) async fn count_living(
+    connection: &impl ConnectionTrait,
+    which: LivingGrants,
+) -> Result<(u64, u64), DbErr> {
+    let living = || grant::Entity::find().filter(which.condition());
+    let with_refresh_token = living().filter(grant::Column::RefreshExpiresAt.is_not_null());
+    Ok((living().count(connection).await?, with_refresh_token.count(connection).await?))
+}
+
+/// Deletes the codes that would become such a grant.
+pub(super) async fn delete_codes(
+    tx: &DatabaseTransaction,
+    which: LivingGrants,
+) -> Result<(), DbErr> {
+    use authorization_code::Column;
+    let condition = Condition::all()
+        .add(Column::OrganizationId.eq(which.organization))
+        .add(Column::RedeemedAt.is_null())
+        .add_option(which.id.map(|id| Column::GrantId.eq(id)))
+        .add_option(which.user.map(|user| Column::UserId.eq(user)))
+        .add_option(which.client.map(|client| Column::ClientId.eq(client)));
+    authorization_code::Entity::delete_many().filter(condition).exec(tx).await?;
+    Ok(())
+}
+
+/// The next of them, in the order in which everybody locks them.
+pub(super) async fn lock_living(
+    tx: &DatabaseTransaction,
+    which: LivingGrants,
+    after: Option<GrantId>,
+    limit: u64,
+) -> Result<Vec<GrantId>, DbErr> {
+    let query = grant::Entity::find().select_only().column(grant::Column::Id);
+    let further_on = after.map(|after| grant::Column::Id.gt(after));
+    query
+        .filter(which.condition().add_option(further_on))
+        .order_by_asc(grant::Column::Id)
+        .limit(limit)
+        .lock_exclusive()
+        .into_tuple()
+        .all(tx)
+        .await
+}
+
+/// Ends those of them that live; says which.
+pub(super) async fn mark_all_ended(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    ids: &[GrantId],
+) -> Result<Vec<EndedGrant>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = grant::Entity::update_many()
+        .col_expr(grant::Column::EndedAt, Expr::value(now))
+        .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
+        .filter(grant::Column::Id.is_in(ids.iter().copied()))
+        .filter(grant::Column::EndedAt.is_null())
+        .exec_with_returning(tx)
+        .await?;
+    Ok(rows.into_iter().map(EndedGrant::of).collect())
+}
+
+/// The grant that this call ended; none where there was nothing to end.
 pub(super) async fn mark_ended(
     tx: &DatabaseTransaction,
     id: GrantId,
     now: Timestamp,
-) -> Result<Option<OrganizationId>, DbErr> {
+) -> Result<Option<EndedGrant>, DbErr> {
     let rows = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
@@ -476,7 +588,7 @@ pub(super) async fn mark_ended(
         .filter(grant::Column::EndedAt.is_null())
         .exec_with_returning(tx)
         .await?;
-    Ok(rows.first().map(|row| row.organization_id))
+    Ok(rows.into_iter().next().map(EndedGrant::of))
 }
 
 /// Ends the person's living grants with the client, in every organization; says which they were.
@@ -485,7 +597,7 @@ pub(super) async fn end_of_person(
     now: Timestamp,
     user: UserId,
     client: ClientId,
-) -> Result<Vec<(GrantId, OrganizationId)>, DbErr> {
+) -> Result<Vec<EndedGrant>, DbErr> {
     let rows = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
@@ -494,7 +606,7 @@ pub(super) async fn end_of_person(
         .filter(grant::Column::EndedAt.is_null())
         .exec_with_returning(tx)
         .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.organization_id)).collect())
+    Ok(rows.into_iter().map(EndedGrant::of).collect())
 }
 
 /// Spends the codes that the client could still redeem for the person; says how many.

@@ -1,5 +1,6 @@
 //! The manners of every face: how requests are read and how refusals are told.
 
+mod accept;
 mod authorization;
 mod client_address;
 mod conditional;
@@ -15,6 +16,7 @@ mod rate_limit;
 mod session;
 mod source;
 
+pub use accept::preferred;
 pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge};
 pub use client_address::{ClientAddress, client_address};
 pub use conditional::{IfMatch, Versioned};

@@ -80,6 +80,6 @@ pub async fn accept(
         .with(serde_json::json!({ "role": invitation.role, "invitation": invitation.id }));
     audit::record(tx, now, &by, added).await?;
     // Whoever comes back has keys that may do something again.
-    revocation::append_changed(tx, now, &[Subject::User(user.id)]).await?;
+    revocation::append_changed(tx, now, &[Subject::User(user.id).of(organization)]).await?;
     Ok(user.id)
 }

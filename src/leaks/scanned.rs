@@ -103,8 +103,8 @@ async fn end(
     log.has_told = true;
     match api_keys::end_leaked(tx, alerts, now, by, key, policy, leak).await? {
         Remedy::Nothing => {}
-        Remedy::Narrowed => log.narrowed.push(Subject::ApiKey(key.id)),
-        Remedy::Revoked => log.revoked.push(Subject::ApiKey(key.id)),
+        Remedy::Narrowed => log.narrowed.push(Subject::ApiKey(key.id).of(key.organization)),
+        Remedy::Revoked => log.revoked.push(Subject::ApiKey(key.id).of(key.organization)),
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::api_keys::{self, Leak, Remedy};
 use crate::audit::{self, Actor, By, Event};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
-use crate::revocation::{self, Revocations, Subject};
+use crate::revocation::{self, About, Revocations, Subject};
 use crate::tenancy::LeakPolicy;
 use crate::{clients, grants, resource_servers};
 
@@ -119,9 +119,9 @@ async fn end(db: &Db, now: Timestamp, alerts: &Alerts, report: &Waiting) -> Resu
 /// What is to be appended to the log at the end of a transaction.
 #[derive(Default)]
 pub(super) struct Log {
-    pub revoked: Vec<Subject>,
-    pub changed: Vec<Subject>,
-    pub narrowed: Vec<Subject>,
+    pub revoked: Vec<About>,
+    pub changed: Vec<About>,
+    pub narrowed: Vec<About>,
     /// Whether something else was written: an alert, perhaps.
     pub has_told: bool,
 }
@@ -170,11 +170,11 @@ impl Ending<'_> {
             let remedy = api_keys::end_leaked(tx, self.alerts, now, by, &key, policy, leak).await?;
             log.has_told |= key.is_decoy;
             if remedy == Remedy::Revoked {
-                log.revoked.push(Subject::ApiKey(key.id));
+                log.revoked.push(Subject::ApiKey(key.id).of(key.organization));
             }
         }
         for leaked in clients::end_leaked_secrets(tx, now, by, &others).await? {
-            log.changed.push(Subject::Client(leaked.client));
+            log.changed.push(Subject::Client(leaked.client).of(leaked.organization));
             let alert = Alert {
                 kind: AlertKind::ClientSecretLeaked,
                 organization: Some(leaked.organization),
@@ -189,7 +189,7 @@ impl Ending<'_> {
         for digest in others {
             let leaked = resource_servers::end_leaked_credential(tx, now, by, digest).await?;
             let Some(leaked) = leaked else { continue };
-            log.changed.push(Subject::ResourceServer(leaked.resource_server));
+            log.changed.push(About::resource_server(leaked.resource_server));
             let alert = Alert {
                 kind: AlertKind::ResourceServerCredentialLeaked,
                 organization: leaked.organization,
@@ -213,7 +213,7 @@ impl Ending<'_> {
         let Some(grant) = grants::end_leaked(tx, self.now, self.by, id).await? else {
             return Ok(());
         };
-        log.revoked.push(Subject::Grant(id));
+        log.revoked.push(Subject::Grant(id).at(grant.organization, grant.resource_server));
         let alert = Alert {
             kind: AlertKind::GrantLeaked,
             organization: Some(grant.organization),
@@ -236,7 +236,7 @@ impl Ending<'_> {
             Event::new("access_token.revoked", reported.token).with(json!({ "reason": "leaked" }));
         event.organization = reported.organization;
         audit::record(tx, self.now, self.by, event).await?;
-        log.revoked.push(Subject::Token(reported.token));
+        log.revoked.push(About::token(reported.token, reported.organization, None));
         let name = match reported.client {
             Some(client) => clients::find_name(tx, client).await?,
             None => None,

@@ -3,7 +3,7 @@ use sea_orm::DatabaseTransaction;
 
 use crate::audit::{self, By, Event};
 use crate::platform::Refused;
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About, Subject};
 use crate::{api_keys, clients, grants, resource_servers, tenancy};
 
 /// What ended with an organization.
@@ -56,9 +56,9 @@ pub async fn close_organization(
     }));
     audit::record(tx, now, by, event).await?;
     // What descends from it dies with it. Its applications and APIs serve other organizations, too.
-    let mut subjects = vec![Subject::Organization(id)];
-    subjects.extend(clients.into_iter().map(Subject::Client));
-    subjects.extend(apis.into_iter().map(Subject::ResourceServer));
+    let mut subjects = vec![Subject::Organization(id).of(id)];
+    subjects.extend(clients.into_iter().map(|client| Subject::Client(client).of(id)));
+    subjects.extend(apis.into_iter().map(About::resource_server));
     revocation::append_revoked(tx, now, &subjects).await?;
     Ok(closed)
 }

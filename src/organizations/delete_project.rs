@@ -35,6 +35,6 @@ pub async fn delete_project(
         serde_json::json!({ "api_keys_revoked": ended.api_keys, "grants_ended": ended.grants }),
     );
     audit::record(tx, now, by, event).await?;
-    revocation::append_revoked(tx, now, &[Subject::Project(id)]).await?;
+    revocation::append_revoked(tx, now, &[Subject::Project(id).of(organization)]).await?;
     Ok(ended)
 }

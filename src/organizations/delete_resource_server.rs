@@ -2,9 +2,10 @@ use entity::{OrganizationId, ResourceServerId, Timestamp};
 use sea_orm::DatabaseTransaction;
 
 use crate::audit::{self, By, Event};
+use crate::grants::{self, EndedGrant};
 use crate::platform::Refused;
-use crate::revocation::{self, LONGEST_TOKEN_LIFETIME, Subject};
-use crate::{clients, grants, resource_servers};
+use crate::revocation::{self, About};
+use crate::{clients, resource_servers};
 
 /// Deletes a resource server of the organization's own: its credential, what clients may ask of it, and every grant
 /// for it end at once and for good.
@@ -28,10 +29,8 @@ pub async fn delete_resource_server(
         .with(serde_json::json!({ "clients": clients, "grants_ended": ended.len() }));
     audit::record(tx, now, by, event).await?;
     // A token does not name its resource server's id, but its grant. Of the others no token is left to be killed.
-    let may_have_a_token = ended
-        .iter()
-        .filter(|grant| grant.last_issued_at.is_none_or(|at| at + LONGEST_TOKEN_LIFETIME > now));
-    let mut subjects = vec![Subject::ResourceServer(id)];
-    subjects.extend(may_have_a_token.map(|grant| Subject::Grant(grant.id)));
+    let may_have_a_token = ended.iter().filter(|grant| grant.may_have_a_token(now));
+    let mut subjects = vec![About::resource_server(id)];
+    subjects.extend(may_have_a_token.map(EndedGrant::about));
     Ok(revocation::append_revoked(tx, now, &subjects).await?)
 }

@@ -4,9 +4,10 @@ use entity::{OrganizationId, Timestamp, UserId};
 use sea_orm::DatabaseTransaction;
 
 use crate::audit::{self, By, Event};
+use crate::grants::{self, EndedGrant};
 use crate::platform::{Refused, password};
 use crate::revocation::{self, Subject};
-use crate::{grants, idempotency, identity, tenancy};
+use crate::{idempotency, identity, tenancy};
 
 const NAME: &str = "Erased user";
 
@@ -52,8 +53,8 @@ pub async fn erase_user(
         Event::new("user.erased", id).with(serde_json::json!({ "grants_ended": ended.len() }));
     audit::record(tx, now, by, event).await?;
     // The user for good: what they made and handed over lives on, for it descends from another.
-    let mut subjects = vec![Subject::User(id)];
-    subjects.extend(ended.into_iter().map(Subject::Grant));
+    let mut subjects = vec![Subject::User(id).for_everybody()];
+    subjects.extend(ended.iter().map(EndedGrant::about));
     Ok(revocation::append_revoked(tx, now, &subjects).await?)
 }
 

@@ -3,9 +3,10 @@ use sea_orm::DatabaseTransaction;
 
 use super::Authority;
 use crate::audit::{self, By, Event};
+use crate::grants::{self, EndedGrant};
 use crate::platform::Refused;
-use crate::revocation::{self, Subject};
-use crate::{grants, tenancy};
+use crate::revocation::{self, About, Subject};
+use crate::tenancy;
 
 /// Takes somebody out of the organization: what they have allowed there ends for good, and the keys that they own reach
 /// nothing any more. Everybody may take themselves out.
@@ -44,7 +45,7 @@ pub async fn remove_member(
         .in_organization(organization)
         .with(serde_json::json!({ "grants_ended": ended.len() }));
     audit::record(tx, now, by, event).await?;
-    let ended: Vec<Subject> = ended.into_iter().map(Subject::Grant).collect();
+    let ended: Vec<About> = ended.iter().map(EndedGrant::about).collect();
     revocation::append_revoked(tx, now, &ended).await?;
-    Ok(revocation::append_narrowed(tx, now, &[Subject::User(user)]).await?)
+    Ok(revocation::append_narrowed(tx, now, &[Subject::User(user).of(organization)]).await?)
 }

@@ -2,10 +2,10 @@ use entity::{Timestamp, UserId};
 use sea_orm::DatabaseTransaction;
 
 use crate::audit::{self, By, Event};
-use crate::grants;
+use crate::grants::{self, EndedGrant};
 use crate::identity::{self, User};
 use crate::platform::Refused;
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About, Subject};
 
 /// Suspends an account: its person is logged out everywhere and can't log in, what they have allowed ends for good, and
 /// the keys that they own reach nothing until it is resumed. Suspending it again changes nothing.
@@ -28,9 +28,9 @@ pub async fn suspend_user(
         let event = Event::new("user.suspended", id)
             .with(serde_json::json!({ "grants_ended": ended.len() }));
         audit::record(tx, now, by, event).await?;
-        let ended: Vec<Subject> = ended.into_iter().map(Subject::Grant).collect();
+        let ended: Vec<About> = ended.iter().map(EndedGrant::about).collect();
         revocation::append_revoked(tx, now, &ended).await?;
-        revocation::append_narrowed(tx, now, &[Subject::User(id)]).await?;
+        revocation::append_narrowed(tx, now, &[Subject::User(id).for_everybody()]).await?;
     }
     identity::find_user(tx, id).await?.ok_or(Refused::NotFound)
 }
@@ -50,9 +50,9 @@ pub async fn resume_user(
         identity::delete_sessions(tx, id).await?;
         let ended = grants::end_of_user(tx, now, id, None).await?;
         audit::record(tx, now, by, Event::new("user.resumed", id)).await?;
-        let ended: Vec<Subject> = ended.into_iter().map(Subject::Grant).collect();
+        let ended: Vec<About> = ended.iter().map(EndedGrant::about).collect();
         revocation::append_revoked(tx, now, &ended).await?;
-        revocation::append_changed(tx, now, &[Subject::User(id)]).await?;
+        revocation::append_changed(tx, now, &[Subject::User(id).for_everybody()]).await?;
     }
     let user = identity::find_user(tx, id).await?.ok_or(Refused::NotFound)?;
     if user.erased_at.is_some() {

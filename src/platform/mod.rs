@@ -6,6 +6,7 @@ mod directory;
 pub mod entropy;
 pub mod fetch;
 mod field_error;
+pub mod impatient;
 pub mod mail;
 pub mod master_key;
 pub mod password;

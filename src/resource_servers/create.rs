@@ -61,6 +61,7 @@ pub async fn create(
         catalog: new.catalog,
         is_management: false,
         is_shared: new.is_shared,
+        unshared_at: None,
         older_credential_expires_at: None,
         created_at: now,
         version: 1,

@@ -7,7 +7,7 @@ use super::create::{check_catalog, check_lifetime, may_be_shared};
 use super::{Catalog, ResourceServer, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{Refused, checked_name};
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About};
 use crate::signing::Algorithm;
 
 /// What to change of a resource server; what is none stays.
@@ -52,7 +52,7 @@ pub async fn edit(
             .map(|seconds| seconds.map(Duration::from_secs)),
         is_shared: changes.is_shared,
     };
-    if !store::update(tx, organization, id, expected, update).await? {
+    if !store::update(tx, now, organization, id, expected, update).await? {
         return Err(refusal(tx, organization, id).await?);
     }
     if changes.is_shared.is_some() {
@@ -63,7 +63,7 @@ pub async fn edit(
     }
     let event = Event::new("resource_server.changed", id).in_organization(organization);
     audit::record(tx, now, by, event).await?;
-    revocation::append_changed(tx, now, &[Subject::ResourceServer(id)]).await?;
+    revocation::append_changed(tx, now, &[About::resource_server(id)]).await?;
     store::find(tx, id).await?.ok_or(Refused::NotFound)
 }
 

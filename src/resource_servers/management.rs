@@ -7,7 +7,7 @@ use portcullis_verifier::Scope;
 
 use super::{Catalog, CatalogScope, ResourceServer, store};
 use crate::platform::db::Db;
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About};
 use crate::signing::Algorithm;
 
 /// What the endpoints of the management API ask for.
@@ -122,7 +122,7 @@ pub async fn adopt_management_api(db: &Db, now: Timestamp, issuer: &str) -> anyh
     let Some(known) = known.filter(is_stale) else { return Ok(()) };
     let tx = db.begin().await?;
     store::update_management(&tx, known.id, &wanted).await?;
-    revocation::append_changed(&tx, now, &[Subject::ResourceServer(known.id)]).await?;
+    revocation::append_changed(&tx, now, &[About::resource_server(known.id)]).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -138,6 +138,7 @@ fn management_api(now: Timestamp, issuer: &str) -> ResourceServer {
         catalog: management_catalog().clone(),
         is_management: true,
         is_shared: true,
+        unshared_at: None,
         older_credential_expires_at: None,
         created_at: now,
         version: 1,

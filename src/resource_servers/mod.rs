@@ -27,7 +27,11 @@ pub use management::{adopt_management_api, ensure_management_api, management_cat
 pub use rotate_credential::rotate_credential;
 pub use store::{delete_of_organization, find_by_audience, list_all, list_offered, mark_deleted};
 
+use crate::revocation::LONGEST_TOKEN_LIFETIME;
 use crate::signing::Algorithm;
+
+/// How long a token that was being made may take, and clocks may differ.
+const LEEWAY: Duration = Duration::from_secs(10 * 60);
 
 /// An API that accepts our credentials.
 #[derive(Debug, Clone)]
@@ -45,6 +49,8 @@ pub struct ResourceServer {
     pub is_management: bool,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// When it was last taken back from other organizations, if it ever was shared.
+    pub unshared_at: Option<Timestamp>,
     /// Until when the credential before the present one works too.
     pub older_credential_expires_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -56,5 +62,13 @@ impl ResourceServer {
     #[must_use]
     pub fn is_offered_to(&self, organization: OrganizationId) -> bool {
         self.is_shared || self.organization == Some(organization)
+    }
+
+    /// The one organization whose tokens and keys it may still hold good; none where there may be others'. One that
+    /// was taken back from others has tokens of theirs until the last of them has expired.
+    #[must_use]
+    pub fn only_of(&self, now: Timestamp) -> Option<OrganizationId> {
+        let is_fresh = |at| at + LONGEST_TOKEN_LIFETIME + LEEWAY > now;
+        self.organization.filter(|_| !self.is_shared && !self.unshared_at.is_some_and(is_fresh))
     }
 }

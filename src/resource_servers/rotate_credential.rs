@@ -7,7 +7,7 @@ use super::edit::refusal;
 use super::{ResourceServer, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{Refused, checked_grace};
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About};
 
 /// Gives a resource server a new credential, told this once. The one before works until the grace ends, which is at
 /// once where it is 0; one before that has ended now.
@@ -39,6 +39,6 @@ pub async fn rotate_credential(
         .with(serde_json::json!({ "grace_seconds": grace.as_secs() }));
     event.organization = api.organization;
     audit::record(tx, now, by, event).await?;
-    revocation::append_changed(tx, now, &[Subject::ResourceServer(id)]).await?;
+    revocation::append_changed(tx, now, &[About::resource_server(id)]).await?;
     Ok((api, credential))
 }

@@ -223,6 +223,7 @@ fn resource_server(
         catalog: Catalog(catalog),
         is_management: row.is_management,
         is_shared: row.is_shared,
+        unshared_at: row.unshared_at,
         older_credential_expires_at: row.older_credential_expires_at,
         created_at: row.created_at,
         version: row.version,
@@ -252,6 +253,7 @@ pub(super) async fn insert(
         older_credential_expires_at: Set(None),
         is_management: Set(new.is_management),
         is_shared: Set(new.is_shared),
+        unshared_at: Set(new.unshared_at),
         version: Set(new.version),
         created_at: Set(new.created_at),
         deleted_at: Set(None),
@@ -322,6 +324,7 @@ fn next_version() -> sea_orm::sea_query::Expr {
 /// Whether this call changed the resource server: it is the organization's, and of the expected version.
 pub(super) async fn update(
     tx: &DatabaseTransaction,
+    now: Timestamp,
     organization: OrganizationId,
     id: ResourceServerId,
     expected: Option<i32>,
@@ -342,7 +345,16 @@ pub(super) async fn update(
         update = update.col_expr(resource_server::Column::AccessTokenSeconds, seconds);
     }
     if let Some(is_shared) = wanted.is_shared {
-        update = update.col_expr(resource_server::Column::IsShared, Expr::value(is_shared));
+        // Both see the row as it was.
+        let was_shared = resource_server::Column::IsShared.eq(true);
+        let before = Expr::col(resource_server::Column::UnsharedAt);
+        let unshared_at = match is_shared {
+            true => before,
+            false => Expr::case(was_shared, Expr::value(now)).finally(before).into(),
+        };
+        update = update
+            .col_expr(resource_server::Column::UnsharedAt, unshared_at)
+            .col_expr(resource_server::Column::IsShared, Expr::value(is_shared));
     }
     if let Some(version) = expected {
         update = update.filter(resource_server::Column::Version.eq(version));

@@ -2,7 +2,7 @@ use entity::Timestamp;
 use portcullis_verifier::revocation::EntryKind;
 use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::{LONGEST_TOKEN_LIFETIME, Subject, store};
+use super::{About, LONGEST_TOKEN_LIFETIME, store};
 
 /// A token bears the second of its making. One that was being made while the change was committed must count as made
 /// before it, also where two servers' clocks differ a little.
@@ -17,7 +17,7 @@ const BEING_MADE: i64 = 2;
 pub async fn append_revoked(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    subjects: &[Subject],
+    subjects: &[About],
 ) -> Result<(), DbErr> {
     let expires_at = now + LONGEST_TOKEN_LIFETIME;
     store::append(tx, now, EntryKind::Revoked, subjects, None, expires_at).await
@@ -30,7 +30,7 @@ pub async fn append_revoked(
 pub async fn append_changed(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    subjects: &[Subject],
+    subjects: &[About],
 ) -> Result<(), DbErr> {
     let expires_at = now + LONGEST_TOKEN_LIFETIME;
     store::append(tx, now, EntryKind::Changed, subjects, None, expires_at).await
@@ -44,7 +44,7 @@ pub async fn append_changed(
 pub async fn append_narrowed(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    subjects: &[Subject],
+    subjects: &[About],
 ) -> Result<(), DbErr> {
     let issued_before = Some(now.unix_seconds() + BEING_MADE);
     let expires_at = now + LONGEST_TOKEN_LIFETIME;

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use portcullis_verifier::revocation::Entry;
 use sea_orm::DbErr;
 use tokio::sync::{Notify, oneshot};
 
-use super::{CatchUpRequests, Revocations, store};
+use super::{CatchUpRequests, Logged, Revocations, store};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
 
@@ -28,7 +27,7 @@ pub async fn follow(
     clock: Clock,
     revocations: Arc<Revocations>,
     mut requests: CatchUpRequests,
-    mut on_entry: impl FnMut(&Entry) -> BoxFuture<'static, ()>,
+    mut on_entry: impl FnMut(&Logged) -> BoxFuture<'static, ()>,
 ) {
     let woken = Arc::new(Notify::new());
     let listener = listen(db.clone(), woken.clone());
@@ -43,6 +42,7 @@ pub async fn follow(
         }
         match read_new(&db, &revocations, &mut on_entry).await {
             Ok(()) => {
+                revocations.note_read();
                 if clock.now().since(swept) >= SWEEP {
                     swept = clock.now();
                     revocations.set.remove_expired(swept.unix_seconds());
@@ -73,14 +73,14 @@ pub async fn follow(
 async fn read_new(
     db: &Db,
     revocations: &Revocations,
-    on_entry: &mut impl FnMut(&Entry) -> BoxFuture<'static, ()>,
+    on_entry: &mut impl FnMut(&Logged) -> BoxFuture<'static, ()>,
 ) -> Result<(), DbErr> {
     loop {
         let entries = store::list_after(db.reader(), revocations.applied(), BATCH).await?;
         let is_last = (entries.len() as u64) < BATCH;
         for entry in entries {
             on_entry(&entry).await;
-            revocations.apply(entry);
+            revocations.apply(&entry);
         }
         if is_last {
             return Ok(());

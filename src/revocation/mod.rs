@@ -1,21 +1,23 @@
 //! The ordered log of what is no longer valid, and this process's memory of it.
 //!
 //! Owns: appending to the log in the transaction of the change, the in-memory set that every check looks into, the
-//! task that keeps the set true, and the feed to resource servers.
+//! task that keeps the set true, and the feed to resource servers, each of which sees what concerns it.
 //! Does not own: what descends from what. Whoever ends a thing appends the entry; whoever checks a credential asks
 //! for everything that it descends from.
 //!
 //! Sequence numbers are taken under one row lock, so commit order is number order: a reader who has seen n never
 //! later finds one below n.
 
+mod about;
 pub mod api;
 mod append;
 mod follow;
+mod live;
 mod store;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entity::{
@@ -24,8 +26,10 @@ use entity::{
 };
 use portcullis_verifier::revocation::{Entry, Mark};
 use portcullis_verifier::{AccessTokenClaims, RevocationSet};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
+pub use about::About;
 pub use append::{append_changed, append_narrowed, append_revoked};
 pub use follow::follow;
 pub use store::trim;
@@ -69,9 +73,25 @@ impl fmt::Display for Subject {
 pub struct Revocations {
     set: RevocationSet,
     applied: AtomicI64,
-    feed: broadcast::Sender<Arc<Entry>>,
+    feed: broadcast::Sender<Arc<live::Live>>,
     requests: mpsc::Sender<oneshot::Sender<()>>,
+    /// When the log was last read to its end.
+    read_at: Mutex<Instant>,
+    /// Feeds that read the stored log take turns, so that a thousand that come back at once leave the database to others.
+    reading: Semaphore,
 }
+
+/// An entry as it stands in the log: with whom it concerns.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    pub entry: Entry,
+    audience: about::Audience,
+}
+
+/// As many entries wait for feeds that are a little behind; whoever is further behind reads the stored log.
+const LIVE: usize = 16_384;
+/// As many feeds read the stored log at a time.
+const READING: usize = 2;
 
 /// Those who wait until the log has been read once more; for `follow`.
 pub struct CatchUpRequests(mpsc::Receiver<oneshot::Sender<()>>);
@@ -80,9 +100,15 @@ impl Revocations {
     #[must_use]
     pub fn new() -> (Arc<Self>, CatchUpRequests) {
         let (requests, receiver) = mpsc::channel(1024);
-        let (feed, _) = broadcast::channel(4096);
-        let this =
-            Self { set: RevocationSet::default(), applied: AtomicI64::new(0), feed, requests };
+        let (feed, _) = broadcast::channel(LIVE);
+        let this = Self {
+            set: RevocationSet::default(),
+            applied: AtomicI64::new(0),
+            feed,
+            requests,
+            read_at: Mutex::new(Instant::now()),
+            reading: Semaphore::new(READING),
+        };
         (Arc::new(this), CatchUpRequests(receiver))
     }
 
@@ -134,14 +160,32 @@ impl Revocations {
             && matches!(tokio::time::timeout(Duration::from_secs(5), wait).await, Ok(Ok(())))
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+    /// For how long the log could not be read.
+    #[must_use]
+    pub fn unread_for(&self) -> Duration {
+        self.read_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// How many feeds are connected.
+    #[must_use]
+    pub fn feeds(&self) -> usize {
+        self.feed.receiver_count()
+    }
+
+    fn note_read(&self) {
+        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<live::Live>> {
         self.feed.subscribe()
     }
 
-    fn apply(&self, entry: Entry) {
-        self.set.apply(&entry);
-        self.applied.store(entry.seq, Ordering::Release);
-        // An error says that no feed is connected.
-        let _ = self.feed.send(Arc::new(entry));
+    fn apply(&self, logged: &Logged) {
+        self.set.apply(&logged.entry);
+        self.applied.store(logged.entry.seq, Ordering::Release);
+        if self.feed.receiver_count() > 0 {
+            // An error says that the last feed has just gone.
+            let _ = self.feed.send(Arc::new(live::Live::new(logged)));
+        }
     }
 }

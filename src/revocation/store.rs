@@ -4,11 +4,12 @@ use entity::{Timestamp, revocation, revocation_counter};
 use portcullis_verifier::revocation::{Entry, EntryKind};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
     ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
 };
 
-use super::Subject;
+use super::Logged;
+use super::about::{About, Audience, Reader};
 use crate::platform::db;
 
 /// The channel on which PostgreSQL wakes the other processes.
@@ -23,7 +24,7 @@ pub(super) async fn append(
     tx: &DatabaseTransaction,
     now: Timestamp,
     kind: EntryKind,
-    subjects: &[Subject],
+    subjects: &[About],
     issued_before: Option<i64>,
     expires_at: Timestamp,
 ) -> Result<(), DbErr> {
@@ -48,13 +49,15 @@ pub(super) async fn append(
     };
     let numbered: Vec<_> = subjects.iter().zip(last - count + 1..).collect();
     for some in numbered.chunks(ROWS_PER_STATEMENT) {
-        let rows = some.iter().map(|(subject, seq)| revocation::ActiveModel {
+        let rows = some.iter().map(|(about, seq)| revocation::ActiveModel {
             seq: Set(*seq),
             at: Set(now),
             kind: Set(kind.to_owned()),
-            subject: Set(subject.to_string()),
+            subject: Set(about.subject.to_string()),
             issued_before: Set(issued_before),
             expires_at: Set(expires_at + CLOCK_SKEW),
+            organization_id: Set(about.audience.organization),
+            resource_server_id: Set(about.audience.resource_server),
         });
         revocation::Entity::insert_many(rows).exec_without_returning(tx).await?;
     }
@@ -80,29 +83,62 @@ pub(super) async fn list_after(
     connection: &impl ConnectionTrait,
     seq: i64,
     limit: u64,
+) -> Result<Vec<Logged>, DbErr> {
+    list(connection, seq, Condition::all(), limit).await
+}
+
+/// The next entries after `seq` that concern the reader, in order. `Reader::sees` says the same.
+pub(super) async fn list_for(
+    connection: &impl ConnectionTrait,
+    reader: Reader,
+    seq: i64,
+    limit: u64,
 ) -> Result<Vec<Entry>, DbErr> {
+    let at_it = Condition::any()
+        .add(revocation::Column::ResourceServerId.is_null())
+        .add(revocation::Column::ResourceServerId.eq(reader.resource_server));
+    let of_it = reader.only_of.map(|own| {
+        Condition::any()
+            .add(revocation::Column::OrganizationId.is_null())
+            .add(revocation::Column::OrganizationId.eq(own))
+    });
+    let concerns = Condition::all().add(at_it).add_option(of_it);
+    let found = list(connection, seq, concerns, limit).await?;
+    Ok(found.into_iter().map(|logged| logged.entry).collect())
+}
+
+async fn list(
+    connection: &impl ConnectionTrait,
+    seq: i64,
+    which: Condition,
+    limit: u64,
+) -> Result<Vec<Logged>, DbErr> {
     let rows = revocation::Entity::find()
         .filter(revocation::Column::Seq.gt(seq))
+        .filter(which)
         .order_by_asc(revocation::Column::Seq)
         .limit(limit)
         .all(connection)
         .await?;
-    rows.into_iter().map(entry).collect()
+    rows.into_iter().map(logged).collect()
 }
 
-fn entry(row: revocation::Model) -> Result<Entry, DbErr> {
+fn logged(row: revocation::Model) -> Result<Logged, DbErr> {
     let kind = match row.kind.as_str() {
         "revoked" => EntryKind::Revoked,
         "changed" => EntryKind::Changed,
         other => return Err(DbErr::Type(format!("revocations {}: unknown kind {other}", row.seq))),
     };
-    Ok(Entry {
+    let audience =
+        Audience { organization: row.organization_id, resource_server: row.resource_server_id };
+    let entry = Entry {
         seq: row.seq,
         kind,
         subject: row.subject,
         issued_before: row.issued_before,
         expires_at: row.expires_at.unix_seconds(),
-    })
+    };
+    Ok(Logged { entry, audience })
 }
 
 /// Removes what can no longer kill anything; says how many entries that were.

@@ -7,7 +7,7 @@ use crate::audit::{self, By, Event};
 use crate::platform::Refused;
 use crate::platform::db::Db;
 use crate::platform::master_key::SealingKey;
-use crate::revocation::{self, LONGEST_TOKEN_LIFETIME, Subject};
+use crate::revocation::{self, About, LONGEST_TOKEN_LIFETIME, Subject};
 
 /// Each rotation publishes a key for a day. Whoever checks our tokens takes a set of 64 keys and no larger one, the
 /// signer among them; what an algorithm gets with its first key fits in beside these.
@@ -32,7 +32,7 @@ pub async fn ensure_active(
     let tx = db.begin().await?;
     let (id, next) = (SigningKeyId::new(now), SigningKeyId::new(now));
     // The log's lock lets one process at a time through here; the others then find the first one's key.
-    revocation::append_changed(&tx, now, &[Subject::SigningKey(id)]).await?;
+    revocation::append_changed(&tx, now, &[Subject::SigningKey(id).for_everybody()]).await?;
     let is_first = store::find_current(&tx, algorithm, State::Active).await?.is_none();
     if is_first {
         store::insert(&tx, now, id, &active, State::Active, sealing_key).await?;
@@ -72,7 +72,7 @@ pub async fn rotate(
     let tx = db.begin().await?;
     // Taken first for its lock: of two rotations at once the second finds the first one's result.
     let id = SigningKeyId::new(now);
-    revocation::append_changed(&tx, now, &[Subject::SigningKey(id)]).await?;
+    revocation::append_changed(&tx, now, &[Subject::SigningKey(id).for_everybody()]).await?;
     let Some(upcoming) = store::find_current(&tx, algorithm, State::Upcoming).await? else {
         return Err(Refused::Conflict(format!("there is no {algorithm} key to rotate")));
     };
@@ -116,7 +116,8 @@ pub async fn rotate_or_begin(
 /// When the database fails.
 pub async fn retire_expired(tx: &DatabaseTransaction, now: Timestamp) -> Result<u64, DbErr> {
     let retired = store::retire_expired(tx, now).await?;
-    let subjects: Vec<Subject> = retired.iter().copied().map(Subject::SigningKey).collect();
+    let subjects: Vec<About> =
+        retired.iter().map(|id| Subject::SigningKey(*id).for_everybody()).collect();
     if !subjects.is_empty() {
         revocation::append_changed(tx, now, &subjects).await?;
     }

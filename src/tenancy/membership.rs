@@ -39,6 +39,6 @@ pub async fn change_role(
         .in_organization(organization)
         .with(serde_json::json!({ "role": member.role }));
     audit::record(tx, now, by, event).await?;
-    revocation::append_narrowed(tx, now, &[Subject::User(user)]).await?;
+    revocation::append_narrowed(tx, now, &[Subject::User(user).of(organization)]).await?;
     Ok(member)
 }

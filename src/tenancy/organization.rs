@@ -81,7 +81,7 @@ pub async fn edit_organization(
         audit::record(tx, now, by, event).await?;
     }
     if requests.is_some() {
-        revocation::append_changed(tx, now, &[Subject::Organization(id)]).await?;
+        revocation::append_changed(tx, now, &[Subject::Organization(id).of(id)]).await?;
     }
     Ok(organization)
 }

@@ -244,7 +244,12 @@ pub async fn edit_role(
     audit::record(tx, now, by, event).await?;
     if narrows_or_widens {
         // Whoever has the role: the tokens and keys of the organization are looked at anew.
-        revocation::append_narrowed(tx, now, &[Subject::Organization(organization)]).await?;
+        revocation::append_narrowed(
+            tx,
+            now,
+            &[Subject::Organization(organization).of(organization)],
+        )
+        .await?;
     }
     Ok(role)
 }

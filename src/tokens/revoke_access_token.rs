@@ -3,7 +3,8 @@ use portcullis_verifier::AccessTokenClaims;
 
 use crate::audit::{self, By, Event};
 use crate::platform::db::Db;
-use crate::revocation::{self, Subject};
+use crate::resource_servers::find_by_audience;
+use crate::revocation::{self, About};
 
 /// Enters one access token into the log by its `jti`; its grant and its siblings live on.
 ///
@@ -18,9 +19,16 @@ pub async fn revoke_access_token(
     let token: TokenId = claims.jti.parse()?;
     let mut event = Event::new("access_token.revoked", token);
     event.organization = claims.org.as_deref().map(str::parse::<OrganizationId>).transpose()?;
+    // Ours have one audience; of one that is registered no more everybody in the organization is told.
+    let mut audiences = claims.aud.iter();
+    let resource_server = match (audiences.next(), audiences.next()) {
+        (Some(audience), None) => find_by_audience(db.reader(), audience).await?,
+        _ => None,
+    };
+    let about = About::token(token, event.organization, resource_server.map(|found| found.id));
     let tx = db.begin().await?;
     audit::record(&tx, now, by, event).await?;
-    revocation::append_revoked(&tx, now, &[Subject::Token(token)]).await?;
+    revocation::append_revoked(&tx, now, &[about]).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use portcullis::janitor;
 use portcullis::revocation::{Subject, append_revoked};
 use reqwest::StatusCode;
 use rstest::rstest;
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 
 use crate::harness::actors::{claims, http, introspect};
@@ -29,7 +30,7 @@ async fn revoked(app: &Application) -> String {
 async fn appends(app: &App) -> String {
     let (tx, now) = (app.db.begin().await.unwrap(), app.clock.now());
     let token = TokenId::new(now);
-    append_revoked(&tx, now, &[Subject::Token(token)]).await.unwrap();
+    append_revoked(&tx, now, &[Subject::Token(token).for_everybody()]).await.unwrap();
     tx.commit().await.unwrap();
     token.to_string()
 }
@@ -185,6 +186,32 @@ async fn many_writers_at_once_are_told_in_one_order_to_every_reader(
         let (_, ready) = feed.until_ready().await;
         readers.push((feed, ready.seq()));
     }
+    // Some look in again and again instead of listening.
+    let start = readers[0].1;
+    let pollers = [&world.server, &second].map(|server| {
+        let (server, credential) = (server.address.clone(), credential.to_owned());
+        let (stop, mut stopped) = tokio::sync::watch::channel(usize::MAX);
+        let polling = tokio::spawn(async move {
+            let (mut order, mut since) = (Vec::new(), start);
+            while order.len() < *stopped.borrow_and_update() {
+                let request = http()
+                    .get(format!("{server}/oauth/revocations?since={since}"))
+                    .bearer_auth(&credential)
+                    .header("accept", "application/json");
+                let page = Answer::of(request.send().await.unwrap()).await;
+                for entry in page.json["entries"].as_array().unwrap() {
+                    let seq = entry["seq"].as_i64().unwrap();
+                    assert!(seq > since, "{seq} after {since}");
+                    since = seq;
+                    order.push(entry["subject"].as_str().unwrap().to_owned());
+                }
+                assert!(page.json["last"].as_i64().unwrap() >= since, "{page:?}");
+                since = page.json["last"].as_i64().unwrap();
+            }
+            order
+        });
+        (stop, polling)
+    });
     let writers = (0..WRITERS).map(|writer| {
         let app = if writer % 2 == 0 { world.server.app.clone() } else { second.app.clone() };
         tokio::spawn(async move {
@@ -192,7 +219,7 @@ async fn many_writers_at_once_are_told_in_one_order_to_every_reader(
             for round in 0..EACH {
                 let (tx, now) = (app.db.begin().await.unwrap(), app.clock.now());
                 let token = TokenId::new(now);
-                append_revoked(&tx, now, &[Subject::Token(token)]).await.unwrap();
+                append_revoked(&tx, now, &[Subject::Token(token).for_everybody()]).await.unwrap();
                 // Commits are late by different times, and some never come.
                 let late = (writer * 7 + round * 3) % 5;
                 tokio::time::sleep(Duration::from_millis(late as u64)).await;
@@ -221,6 +248,11 @@ async fn many_writers_at_once_are_told_in_one_order_to_every_reader(
         assert_eq!(order.iter().cloned().collect::<HashSet<_>>(), committed);
         orders.insert(order);
     }
+    for (stop, polling) in pollers {
+        stop.send(committed.len()).unwrap();
+        let order = tokio::time::timeout(Duration::from_secs(10), polling).await;
+        orders.insert(order.expect("a page left something out").unwrap());
+    }
     assert_eq!(orders.len(), 1, "every reader saw the same order");
 }
 
@@ -238,7 +270,7 @@ async fn whoever_appends_later_commits_later(
     // One transaction has its number and does not commit; another, in another process, wants the next.
     let (tx, now) = (app.db.begin().await.unwrap(), app.clock.now());
     let slow = TokenId::new(now);
-    append_revoked(&tx, now, &[Subject::Token(slow)]).await.unwrap();
+    append_revoked(&tx, now, &[Subject::Token(slow).for_everybody()]).await.unwrap();
     let other = second.app.clone();
     let mut fast = tokio::spawn(async move { appends(&other).await });
     let waited = tokio::time::timeout(Duration::from_millis(300), &mut fast).await;
@@ -325,4 +357,57 @@ async fn a_server_that_starts_knows_what_was_revoked_before_it_answers(
     app.revokes(token).await;
     let second = world.server.beside().await;
     assert!(!lives(&second, &world.credential, token).await);
+}
+
+/// Ends the sessions that listen for notifications; says how many there were.
+async fn listeners_killed(app: &App) -> u64 {
+    let kill = "SELECT pg_terminate_backend(pid) AS killed FROM pg_stat_activity \
+        WHERE datname = current_database() AND query LIKE 'LISTEN %'";
+    let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, kill);
+    app.db.reader().query_all_raw(statement).await.unwrap().len() as u64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_while_the_listening_connection_breaks_again_and_again() {
+    const TIMES: u64 = 3;
+    let Some(world) = World::on(Database::Postgres).await else { return };
+    let second = world.server.beside().await;
+    let mut feed = Feed::of(&world.server, &world.credential, None).await;
+    feed.until_ready().await;
+    let mut killed = 0;
+    let began = Instant::now();
+    while killed < TIMES * 2 {
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody listens any more");
+        killed += listeners_killed(&second.app).await;
+        let subject = appends(&second.app).await;
+        let committed = Instant::now();
+        assert_eq!(feed.next().await.subject(), subject);
+        let waited = committed.elapsed();
+        assert!(waited < Duration::from_secs(3), "polling is slower than it should be: {waited:?}");
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_ends_when_the_log_can_not_be_read(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let mut feed = Feed::of(&world.server, &world.credential, None).await;
+    feed.until_ready().await;
+    let hide = "ALTER TABLE revocations RENAME TO hidden";
+    world.server.app.db.writer().execute_unprepared(hide).await.unwrap();
+    // A sign of life would say that nothing was missed.
+    let rest = tokio::time::timeout(Duration::from_secs(60), feed.rest()).await.unwrap();
+    assert!(!rest.contains("event"), "{rest}");
+    let back = "ALTER TABLE hidden RENAME TO revocations";
+    world.server.app.db.writer().execute_unprepared(back).await.unwrap();
+    eventually(async || {
+        Feed::asks(&world.server, &world.credential, None).await.status() == StatusCode::OK
+    })
+    .await;
+    let app = world.confidential_app().await;
+    let mut feed = Feed::of(&world.server, &world.credential, None).await;
+    feed.until_ready().await;
+    assert_eq!(revoked(&app).await, feed.next().await.subject());
 }

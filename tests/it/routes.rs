@@ -98,6 +98,7 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/v1/grants", Scope("read:grants")),
     ("DELETE", "/v1/grants/{id}", Scope("write:grants")),
     ("GET", "/v1/grants/{id}", Scope("read:grants")),
+    ("POST", "/v1/revocations", Scope("write:grants")),
     ("GET", "/v1/invitations", Scope("read:members")),
     ("POST", "/v1/invitations", Scope("write:members")),
     ("DELETE", "/v1/invitations/{id}", Scope("write:members")),

@@ -427,7 +427,9 @@ async fn a_key_in_memory_costs_no_look_up_until_the_log_names_it(
     }
     let tx = app.db.begin().await.unwrap();
     let subject = portcullis::revocation::Subject::ApiKey(id.parse().unwrap());
-    portcullis::revocation::append_changed(&tx, app.clock.now(), &[subject]).await.unwrap();
+    portcullis::revocation::append_changed(&tx, app.clock.now(), &[subject.for_everybody()])
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     app.revocations.catch_up().await;
     assert_eq!(valid().await, false);

@@ -3,5 +3,6 @@
 pub mod members;
 pub mod organizations;
 pub mod projects;
+pub mod revocations;
 pub mod roles;
 pub mod users;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use super::actors::http;
+use super::actors::{Answer, http};
 use super::server::Server;
 
 /// One server-sent event.
@@ -42,8 +42,22 @@ impl Feed {
         request.send().await.unwrap()
     }
 
+    /// What a reader gets who asks for the log page by page.
+    pub async fn polls(server: &Server, credential: &str, since: Option<i64>) -> Answer {
+        let url = server.url("/oauth/revocations");
+        let mut request =
+            http().get(url).bearer_auth(credential).header("accept", "application/json");
+        if let Some(since) = since {
+            request = request.query(&[("since", since)]);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
     pub async fn of(server: &Server, credential: &str, last_seen: Option<&str>) -> Self {
-        let response = Self::asks(server, credential, last_seen).await;
+        Self::from(Self::asks(server, credential, last_seen).await)
+    }
+
+    pub fn from(response: Response) -> Self {
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, read: String::new() }

@@ -38,6 +38,12 @@ impl Server {
         Some(Self::run(database, listener, Clock::manual(), change).await)
     }
 
+    /// Starts a server on a database that is there already.
+    pub async fn start_on(database: OwnDatabase) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::run(Arc::new(database), listener, Clock::manual(), |_| ()).await
+    }
+
     /// A second process on the same database, with the same issuer, master key and clock.
     pub async fn beside(&self) -> Self {
         self.beside_with(|_| ()).await

@@ -226,7 +226,7 @@ impl World {
     pub async fn forgets_copies_of(&self, subject: revocation::Subject) {
         let app = &self.server.app;
         let tx = app.db.begin().await.unwrap();
-        revocation::append_changed(&tx, app.clock.now(), &[subject]).await.unwrap();
+        revocation::append_changed(&tx, app.clock.now(), &[subject.for_everybody()]).await.unwrap();
         tx.commit().await.unwrap();
         app.revocations.catch_up().await;
     }
