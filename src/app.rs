@@ -22,6 +22,7 @@ use crate::rate_limit::{KeyLimits, RateLimits};
 use crate::resource_servers::{self, ResourceServers};
 use crate::revocation::{CatchUpRequests, Revocations};
 use crate::signing::{self, Algorithm, Signer};
+use crate::status_lists::StatusLists;
 use crate::tokens::RefreshTokens;
 
 /// A handle to the running server's state.
@@ -47,6 +48,7 @@ pub struct State {
     pub clients: Clients,
     pub api_keys: ApiKeys,
     pub resource_servers: ResourceServers,
+    pub status_lists: StatusLists,
     pub limits: RateLimits,
     pub key_limits: KeyLimits,
     /// What is counted for operators.
@@ -97,6 +99,7 @@ impl App {
             github_keys,
             clients: Clients::default(),
             resource_servers: ResourceServers::default(),
+            status_lists: StatusLists::default(),
             limits: RateLimits::default(),
             key_limits,
             metrics,

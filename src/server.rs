@@ -26,7 +26,7 @@ use crate::http::{MAX_BODY, PageError, Problem, render_page_errors, tell_rate_li
 use crate::revocation::CatchUpRequests;
 use crate::{
     alerts, clients, grants, health, identity, invitations, janitor, leaks, oauth, openapi,
-    revocation,
+    revocation, status_lists,
 };
 
 /// No answer but a feed takes longer.
@@ -167,6 +167,7 @@ pub fn router(app: App) -> Router {
     let public = Router::new()
         .route(well_known, get(oauth::metadata::get))
         .route("/oauth/jwks", get(oauth::jwks::get))
+        .route("/oauth/status-lists/{id}", get(status_lists::api::get))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors_of_anybody());
     let protocol = Router::new()

@@ -29,6 +29,8 @@ pub struct Model {
     pub is_management: bool,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// Whether its access tokens have a place in a status list.
+    pub status_list: bool,
     pub version: i32,
     pub created_at: Timestamp,
     pub deleted_at: Option<Timestamp>,

@@ -8,6 +8,7 @@ mod m0002_management;
 mod m0003_api_key_rules;
 mod m0004_api_keys_in_use;
 mod m0005_alerts;
+mod m0007_status_lists;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_api_key_rules::Migration),
             Box::new(m0004_api_keys_in_use::Migration),
             Box::new(m0005_alerts::Migration),
+            Box::new(m0007_status_lists::Migration),
         ]
     }
 }

@@ -138,6 +138,7 @@ fn management_api(now: Timestamp, issuer: &str) -> ResourceServer {
         catalog: management_catalog().clone(),
         is_management: true,
         is_shared: true,
+        status_list: false,
         older_credential_expires_at: None,
         created_at: now,
         version: 1,

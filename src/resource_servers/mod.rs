@@ -45,6 +45,8 @@ pub struct ResourceServer {
     pub is_management: bool,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// Whether its access tokens have a place in a status list.
+    pub status_list: bool,
     /// Until when the credential before the present one works too.
     pub older_credential_expires_at: Option<Timestamp>,
     pub created_at: Timestamp,

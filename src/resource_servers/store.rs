@@ -223,6 +223,7 @@ fn resource_server(
         catalog: Catalog(catalog),
         is_management: row.is_management,
         is_shared: row.is_shared,
+        status_list: row.status_list,
         older_credential_expires_at: row.older_credential_expires_at,
         created_at: row.created_at,
         version: row.version,
@@ -252,6 +253,7 @@ pub(super) async fn insert(
         older_credential_expires_at: Set(None),
         is_management: Set(new.is_management),
         is_shared: Set(new.is_shared),
+        status_list: Set(new.status_list),
         version: Set(new.version),
         created_at: Set(new.created_at),
         deleted_at: Set(None),
@@ -301,6 +303,7 @@ pub(super) struct Update {
     pub algorithm: Option<Algorithm>,
     pub access_token_lifetime: Option<Option<Duration>>,
     pub is_shared: Option<bool>,
+    pub status_list: Option<bool>,
 }
 
 /// Rows that the organization (or, where none is named, the installation) may change: the management API is nobody's.
@@ -343,6 +346,9 @@ pub(super) async fn update(
     }
     if let Some(is_shared) = wanted.is_shared {
         update = update.col_expr(resource_server::Column::IsShared, Expr::value(is_shared));
+    }
+    if let Some(status_list) = wanted.status_list {
+        update = update.col_expr(resource_server::Column::StatusList, Expr::value(status_list));
     }
     if let Some(version) = expected {
         update = update.filter(resource_server::Column::Version.eq(version));

@@ -54,6 +54,7 @@ mod scan;
 mod signing_keys;
 mod signing_keys_api;
 mod starts;
+mod status_lists;
 mod tenant_boundary;
 mod token;
 mod token_exchange;

@@ -59,6 +59,7 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/oauth/jwks", Nothing),
     ("GET", "/oauth/revocations", ResourceServer),
     ("POST", "/oauth/revoke", Client),
+    ("GET", "/oauth/status-lists/{id}", Nothing),
     ("POST", "/oauth/token", Client),
     ("GET", "/openapi.json", Nothing),
     ("GET", "/readyz", Nothing),
@@ -257,6 +258,8 @@ async fn whoever_lacks_the_credential_is_refused(
                     "/v1/credentials:revoke" => 422,
                     // This installation is no partner of GitHub's.
                     "/v1/secret-scanning/github" => 404,
+                    // Nobody has ever had such a list.
+                    "/oauth/status-lists/{id}" => 404,
                     _ => 200,
                 };
                 assert_eq!(nobody.status.as_u16(), expected, "{method} {path}: {nobody:?}");
