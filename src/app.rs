@@ -12,6 +12,7 @@ use crate::api_keys::ApiKeys;
 use crate::audit::By;
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::exchange::PhantomTokens;
 use crate::leaks::{GithubKeys, Reports};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
@@ -47,6 +48,7 @@ pub struct State {
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
     pub api_keys: ApiKeys,
+    pub phantom_tokens: PhantomTokens,
     pub resource_servers: ResourceServers,
     pub status_lists: StatusLists,
     pub limits: RateLimits,
@@ -94,6 +96,7 @@ impl App {
             passwords: Passwords::default(),
             mailer,
             api_keys: ApiKeys::new(&config.api_keys, alerts.clone()),
+            phantom_tokens: PhantomTokens::default(),
             alerts,
             reports: Reports::default(),
             github_keys,

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
@@ -201,6 +201,7 @@ pub fn router(app: App) -> Router {
         .merge(protocol)
         .route("/oauth/authorize", get(oauth::authorize::get).post(oauth::authorize::post))
         .route("/oauth/introspect", post(oauth::introspect::post))
+        .route("/forward-auth", any(oauth::forward_auth::any))
         .route("/oauth/revocations", get(revocation::api::get))
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::reader))

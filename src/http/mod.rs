@@ -15,7 +15,7 @@ mod rate_limit;
 mod session;
 mod source;
 
-pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge};
+pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge, bearer_credential};
 pub use client_address::{ClientAddress, client_address};
 pub use conditional::{IfMatch, Versioned, is_known};
 pub use creation::{Beginning, Begun, Creation};

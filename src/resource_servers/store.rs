@@ -54,6 +54,26 @@ pub(super) async fn find_id_by_credential(
     }))
 }
 
+/// The one resource server that every organization may use, beside the management API, if there is just one.
+pub(super) async fn find_only_shared(
+    connection: &impl ConnectionTrait,
+) -> Result<Option<ResourceServerId>, DbErr> {
+    let found: Vec<ResourceServerId> = resource_server::Entity::find()
+        .select_only()
+        .column(resource_server::Column::Id)
+        .filter(resource_server::Column::IsShared.eq(true))
+        .filter(resource_server::Column::IsManagement.eq(false))
+        .filter(resource_server::Column::DeletedAt.is_null())
+        .limit(2)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(match found.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    })
+}
+
 async fn one(
     connection: &impl ConnectionTrait,
     condition: sea_orm::sea_query::Expr,

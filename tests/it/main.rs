@@ -26,6 +26,7 @@ mod consent;
 mod decoys;
 mod durability;
 mod feed;
+mod forward_auth;
 mod grants;
 mod guides;
 mod house;

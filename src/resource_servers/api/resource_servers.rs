@@ -17,6 +17,7 @@ use crate::organizations::delete_resource_server;
 use crate::resource_servers::{
     self, Catalog, CatalogScope, NewResourceServer, ResourceServer, ResourceServerChanges, store,
 };
+use crate::revocation::{self, Subject};
 use crate::signing;
 
 /// An API as our API shows it.
@@ -225,7 +226,11 @@ pub async fn create(
     let (api, credential) =
         resource_servers::create(begun.tx(), now, &caller.by, &app.config.brand, new).await?;
     let made = Representation::new(api, organization, now);
-    begun.created(Some(made.version), &made, Some(("credential", &credential))).await
+    // Where there was one API that everybody may use, there may be two now.
+    revocation::append_changed(begun.tx(), now, &[Subject::ResourceServer(made.id)]).await?;
+    let answer = begun.created(Some(made.version), &made, Some(("credential", &credential))).await;
+    app.revocations.catch_up().await;
+    answer
 }
 
 /// A resource server with a credential that was just made.
