@@ -125,6 +125,7 @@ async fn company(app: &App) -> String {
         catalog: Catalog(vec![scope]),
         access_token_seconds: None,
         is_shared: true,
+        status_list: false,
     };
     let tx = app.db.begin().await.unwrap();
     let Ok((_, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {

@@ -12,6 +12,7 @@ use crate::api_keys::ApiKeys;
 use crate::audit::By;
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::exchange::PhantomTokens;
 use crate::leaks::{GithubKeys, Reports};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
@@ -22,6 +23,7 @@ use crate::rate_limit::{KeyLimits, RateLimits};
 use crate::resource_servers::{self, ResourceServers};
 use crate::revocation::{CatchUpRequests, Revocations};
 use crate::signing::{self, Algorithm, Signer};
+use crate::status_lists::StatusLists;
 use crate::tokens::RefreshTokens;
 
 /// A handle to the running server's state.
@@ -46,7 +48,9 @@ pub struct State {
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
     pub api_keys: ApiKeys,
+    pub phantom_tokens: PhantomTokens,
     pub resource_servers: ResourceServers,
+    pub status_lists: StatusLists,
     pub limits: RateLimits,
     pub key_limits: KeyLimits,
     /// What is counted for operators.
@@ -92,11 +96,13 @@ impl App {
             passwords: Passwords::default(),
             mailer,
             api_keys: ApiKeys::new(&config.api_keys, alerts.clone()),
+            phantom_tokens: PhantomTokens::default(),
             alerts,
             reports: Reports::default(),
             github_keys,
             clients: Clients::default(),
             resource_servers: ResourceServers::default(),
+            status_lists: StatusLists::default(),
             limits: RateLimits::default(),
             key_limits,
             metrics,

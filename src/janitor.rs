@@ -5,7 +5,9 @@ use std::time::Duration;
 use entity::Timestamp;
 
 use crate::app::App;
-use crate::{alerts, api_keys, audit, grants, idempotency, identity, revocation, signing};
+use crate::{
+    alerts, api_keys, audit, grants, idempotency, identity, revocation, signing, status_lists,
+};
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -32,6 +34,7 @@ pub async fn sweep(app: &App) {
     report("refresh retry answers", grants::clear_retry_answers(app.db.writer(), now).await);
     report("expired sessions", identity::delete_expired(app.db.writer(), now).await);
     report("expired revocations", in_transaction(app, now, Task::TrimRevocations).await);
+    report("expired statuses", status_lists::remove_expired(app.db.writer(), now).await);
     report("old idempotent answers", idempotency::forget_old(app.db.writer(), now).await);
     report("old audit events", audit::remove_old(&app.db, now, &app.config.audit).await);
     report("delivered alerts", alerts::forget_old(app.db.writer(), now).await);

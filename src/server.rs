@@ -9,8 +9,8 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, map_request, map_response_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use axum::serve::{Listener, ListenerExt as _};
+use axum::routing::{any, get, post};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -27,7 +27,7 @@ use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
 use crate::{
     alerts, clients, grants, health, identity, invitations, janitor, leaks, oauth, openapi,
-    revocation,
+    revocation, status_lists,
 };
 
 /// No answer but a feed takes longer.
@@ -187,6 +187,7 @@ pub fn router(app: App) -> Router {
     let public = Router::new()
         .route(well_known, get(oauth::metadata::get))
         .route("/oauth/jwks", get(oauth::jwks::get))
+        .route("/oauth/status-lists/{id}", get(status_lists::api::get))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors_of_anybody());
     let protocol = Router::new()
@@ -220,6 +221,7 @@ pub fn router(app: App) -> Router {
         .merge(protocol)
         .route("/oauth/authorize", get(oauth::authorize::get).post(oauth::authorize::post))
         .route("/oauth/introspect", post(oauth::introspect::post))
+        .route("/forward-auth", any(oauth::forward_auth::any))
         .route("/oauth/revocations", get(revocation::api::get))
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::reader))

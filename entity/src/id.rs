@@ -159,6 +159,8 @@ ids! {
     ReportId = "rpt";
     /// An access token: its `jti`.
     TokenId = "tok";
+    /// A list in which access tokens have their status.
+    StatusListId = "lst";
 }
 
 #[cfg(test)]

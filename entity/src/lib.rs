@@ -35,6 +35,8 @@ pub mod role;
 pub mod session;
 pub mod setup_link;
 pub mod signing_key;
+pub mod status_list;
+pub mod status_list_entry;
 pub mod user;
 
 pub use id::*;

@@ -31,6 +31,8 @@ pub struct Model {
     pub is_shared: bool,
     /// When it was last taken back from other organizations, if it ever was shared.
     pub unshared_at: Option<Timestamp>,
+    /// Whether its access tokens have a place in a status list.
+    pub status_list: bool,
     pub version: i32,
     pub created_at: Timestamp,
     pub deleted_at: Option<Timestamp>,

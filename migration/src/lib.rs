@@ -9,6 +9,7 @@ mod m0003_api_key_rules;
 mod m0004_api_keys_in_use;
 mod m0005_alerts;
 mod m0006_feed;
+mod m0007_status_lists;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_api_keys_in_use::Migration),
             Box::new(m0005_alerts::Migration),
             Box::new(m0006_feed::Migration),
+            Box::new(m0007_status_lists::Migration),
         ]
     }
 }

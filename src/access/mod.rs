@@ -15,14 +15,16 @@ use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum_extra::extract::CookieJar;
 use entity::{OrganizationId, ProjectId, UserId};
 use portcullis_verifier::rejection::InvalidToken;
-use portcullis_verifier::{ApiKey, Principal, Rejection, Scope, ScopeSet, bearer_token};
+use portcullis_verifier::{Principal, Rejection, Scope, ScopeSet};
 
 pub use permission::*;
 
 use crate::api_keys::{Asker, Presented, UsedFrom, Verdict, Wanted};
 use crate::app::App;
 use crate::audit::{self, Actor, By};
-use crate::http::{ClientAddress, Problem, Source, leave_standing, session_token};
+use crate::http::{
+    ClientAddress, Problem, Source, bearer_credential, leave_standing, session_token,
+};
 use crate::identity;
 use crate::resource_servers::management_catalog;
 use crate::tenancy::{self, Membership};
@@ -111,7 +113,7 @@ fn check<P: Permission>(permitted: &ScopeSet, project: Option<ProjectId>) -> Res
     if let Some(scope) = P::SCOPE
         && !permitted.covers(&scope.parse()?)
     {
-        return Err(refuse(Rejection::InsufficientScope { required: scope.parse()? }));
+        return Err(Problem::rejected(Rejection::InsufficientScope { required: scope.parse()? }));
     }
     if project.is_some() && P::REACH != Reach::Project {
         let detail =
@@ -172,9 +174,9 @@ async fn authenticate(app: &App, call: &Call<'_>) -> Result<Known, Problem> {
     match session_token(app, &CookieJar::from_headers(headers)) {
         Some(token) => match identity::find_session(&app.db, app.clock.now(), &token).await? {
             Some(session) => by_session(app, headers, session.user).await,
-            None => Err(refuse(Rejection::MissingCredential)),
+            None => Err(Problem::rejected(Rejection::MissingCredential)),
         },
-        None => Err(refuse(Rejection::MissingCredential)),
+        None => Err(Problem::rejected(Rejection::MissingCredential)),
     }
 }
 
@@ -220,16 +222,8 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
 
 /// Who holds the credential, and what it permits at this API.
 async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSet), Problem> {
-    let mut values = call.headers.get_all(header::AUTHORIZATION).iter();
-    let header = match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    };
-    let header = header.ok_or_else(|| {
-        refuse(Rejection::MalformedRequest("the Authorization header can't be read"))
-    })?;
-    let credential = bearer_token(header).map_err(refuse)?;
-    let not_accepted = || refuse(Rejection::InvalidToken(InvalidToken::NotAccepted));
+    let credential = bearer_credential(call.headers).map_err(Problem::rejected)?;
+    let not_accepted = || Problem::rejected(Rejection::InvalidToken(InvalidToken::NotAccepted));
     let now = app.clock.now();
     // A JWT has dots; no API key of ours has.
     if credential.contains('.') && !app.api_keys.may_be_imported(credential) {
@@ -241,7 +235,7 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
                 let permitted = claims.scope.clone();
                 Ok((Principal::from_claims(claims), permitted))
             }
-            Some(_) => Err(refuse(Rejection::InvalidToken(InvalidToken::WrongAudience))),
+            Some(_) => Err(Problem::rejected(Rejection::InvalidToken(InvalidToken::WrongAudience))),
             None => Err(not_accepted()),
         };
     }
@@ -259,32 +253,11 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     let (known, permitted) = match (verified.known, verified.verdict, call.required) {
         (Some(known), Verdict::Valid(permitted), _) => (known, permitted),
         (Some(known), Verdict::MissingScope(_), Some(required)) if !known.scopes.is_empty() => {
-            return Err(refuse(Rejection::InsufficientScope { required: required.clone() }));
+            return Err(Problem::rejected(Rejection::InsufficientScope {
+                required: required.clone(),
+            }));
         }
         _ => return Err(not_accepted()),
     };
-    let key = &known.key;
-    let principal = Principal::from_api_key(ApiKey {
-        id: key.id.to_string(),
-        subject: key.id.to_string(),
-        organization: key.organization.to_string(),
-        project: key.project.map(|project| project.to_string()),
-        scopes: known.scopes.clone(),
-        creator: Some(key.created_by.to_string()),
-        owner: key.owner.map(|owner| owner.to_string()),
-        expires_at: known.ends().map(entity::Timestamp::unix_seconds),
-    });
-    Ok((principal, permitted))
-}
-
-/// The same challenge that our users' resource servers give, with a problem document as its body.
-fn refuse(rejection: Rejection) -> Problem {
-    let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED);
-    let title = match status {
-        StatusCode::FORBIDDEN => "Not allowed",
-        StatusCode::BAD_REQUEST => "Unreadable request",
-        _ => "Not authenticated",
-    };
-    Problem::new(status, title, rejection.description())
-        .with_challenge(rejection.challenge(Some("portcullis"), None))
+    Ok((known.principal(known.scopes.clone()), permitted))
 }

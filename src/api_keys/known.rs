@@ -10,8 +10,8 @@ use std::time::Duration;
 use entity::{SecretId, Timestamp};
 use moka::future::Cache;
 use moka::ops::compute::Op;
-use portcullis_verifier::ScopeSet;
 use portcullis_verifier::revocation::Mark;
+use portcullis_verifier::{Principal, ScopeSet};
 use sea_orm::DbErr;
 
 use super::uses::Recent;
@@ -167,6 +167,28 @@ impl Known {
             subjects,
             asked_at,
         }
+    }
+
+    /// What it depends on, as the log names it.
+    #[must_use]
+    pub fn subjects(&self) -> &[String] {
+        &self.subjects
+    }
+
+    /// The caller who holds it, with those of its scopes that count where it is used.
+    #[must_use]
+    pub fn principal(&self, scopes: ScopeSet) -> Principal {
+        let key = &self.key;
+        Principal::from_api_key(portcullis_verifier::ApiKey {
+            id: key.id.to_string(),
+            subject: key.id.to_string(),
+            organization: key.organization.to_string(),
+            project: key.project.map(|project| project.to_string()),
+            scopes,
+            creator: Some(key.created_by.to_string()),
+            owner: key.owner.map(|owner| owner.to_string()),
+            expires_at: self.ends().map(Timestamp::unix_seconds),
+        })
     }
 
     fn is_stale(&self, revocations: &Revocations) -> bool {

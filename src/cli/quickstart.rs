@@ -99,6 +99,7 @@ async fn fill(
         catalog: Catalog(catalog),
         access_token_seconds: None,
         is_shared: true,
+        status_list: false,
     };
     let tx = app.db.begin().await?;
     let (api, credential) = resource_servers::create(&tx, now, &by, brand, new).await?;

@@ -43,6 +43,9 @@ Example:
         /// How long its access tokens live, in seconds [default: as the setting says]
         #[arg(long)]
         access_token_seconds: Option<u64>,
+        /// Give its access tokens a place in a Token Status List
+        #[arg(long)]
+        status_list: bool,
         /// The organization that owns it [default: the first one]
         #[arg(long)]
         organization: Option<String>,
@@ -79,6 +82,7 @@ impl ResourceServers {
                 scopes,
                 algorithm,
                 access_token_seconds,
+                status_list,
                 organization: wanted,
                 json,
             } => {
@@ -95,6 +99,7 @@ impl ResourceServers {
                     catalog,
                     access_token_seconds,
                     is_shared: true,
+                    status_list,
                 };
                 let tx = app.db.begin().await?;
                 let (api, credential) =
@@ -183,6 +188,7 @@ async fn list(context: &Context, json: bool) -> Result<(), Failure> {
                 serde_json::json!({
                     "id": api.id, "audience": api.audience, "name": api.name,
                     "algorithm": api.algorithm.as_str(), "scopes": scopes(&api.catalog),
+                    "status_list": api.status_list,
                 })
             })
             .collect();

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use portcullis_verifier::{Rejection, bearer_token};
 use secrecy::SecretString;
 
 use super::Parameters;
@@ -44,6 +45,21 @@ fn form_decode(encoded: &[u8]) -> Result<String, ()> {
     let parameters = Parameters::parse(&[b"v=", encoded].concat()).map_err(|_| ())?;
     Ok(parameters.first("v").to_owned())
 }
+
+/// The credential of the one `Authorization: Bearer` header.
+///
+/// # Errors
+/// When there is none, or it can't be read.
+pub fn bearer_credential(headers: &HeaderMap) -> Result<&str, Rejection> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Err(Rejection::MissingCredential),
+        (Some(value), None) => value.to_str().map_err(|_| UNREADABLE).and_then(bearer_token),
+        _ => Err(UNREADABLE),
+    }
+}
+
+const UNREADABLE: Rejection = Rejection::MalformedRequest("the Authorization header can't be read");
 
 /// `Bearer realm="…"`, for an endpoint that wants a bearer credential.
 #[must_use]

@@ -1,8 +1,9 @@
-//! Entity tags (RFC 9110 §8.8.3) and `If-Match` (§13.1.1): two editors don't overwrite one another.
+//! Entity tags (RFC 9110 §8.8.3), `If-Match` (§13.1.1): two editors don't overwrite one another, and `If-None-Match`
+//! (§13.1.2): what somebody has is not sent again.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -24,6 +25,14 @@ pub(super) fn tag(response: &mut Response, version: i32) {
     if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
+}
+
+/// Whether the caller has what bears this tag (`If-None-Match`).
+#[must_use]
+pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let mut tags = known.unwrap_or_default().split(',');
+    tags.any(|tag| matches!(tag.trim().trim_start_matches("W/"), tag if tag == "*" || tag == etag))
 }
 
 /// The version that an edit is meant for; none where the caller does not care.

@@ -17,9 +17,9 @@ mod session;
 mod source;
 
 pub use accept::preferred;
-pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge};
+pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge, bearer_credential};
 pub use client_address::{ClientAddress, client_address};
-pub use conditional::{IfMatch, Versioned};
+pub use conditional::{IfMatch, Versioned, is_known};
 pub use creation::{Beginning, Begun, Creation};
 pub use nullable::nullable;
 pub use page::{Page, content_security_policy};

@@ -137,6 +137,11 @@ impl Parameters {
         self
     }
 
+    /// Every parameter with its value, doubled and empty ones too, in the order in which they came.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The pairs as a query string again.
     #[must_use]
     pub fn to_query(&self) -> String {

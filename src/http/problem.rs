@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use portcullis_verifier::Rejection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
@@ -128,6 +129,20 @@ impl Problem {
         problem.retry_after =
             Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1));
         problem
+    }
+
+    /// The same challenge that our users' resource servers give, with a problem document as its body.
+    #[must_use]
+    pub fn rejected(rejection: Rejection) -> Self {
+        let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+        let title = match status {
+            StatusCode::FORBIDDEN => "Not allowed",
+            StatusCode::BAD_REQUEST => "Unreadable request",
+            StatusCode::SERVICE_UNAVAILABLE => "Unavailable",
+            _ => "Not authenticated",
+        };
+        Self::new(status, title, rejection.description())
+            .with_challenge(rejection.challenge(Some("portcullis"), None))
     }
 
     /// Adds the `WWW-Authenticate` header.

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::app::App;
+use crate::http::is_known;
 
 /// Long enough to spare us, far shorter than an upcoming key waits.
 const CACHE: &str = "public, max-age=300";
@@ -14,15 +15,7 @@ pub async fn get(State(app): State<App>, headers: HeaderMap) -> Response {
     let jwks = app.signer.jwks();
     let caching =
         [(header::CACHE_CONTROL, CACHE.to_owned()), (header::ETAG, jwks.etag.to_string())];
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let is_known = known
-        .split(',')
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || tag == &*jwks.etag);
-    if is_known {
+    if is_known(&headers, &jwks.etag) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     (caching, [(header::CONTENT_TYPE, "application/jwk-set+json")], jwks.json.to_string())

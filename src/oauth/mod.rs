@@ -3,6 +3,7 @@
 pub mod authorize;
 mod client_authentication;
 mod error;
+pub mod forward_auth;
 pub mod introspect;
 pub mod jwks;
 pub mod metadata;

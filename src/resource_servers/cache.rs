@@ -21,6 +21,8 @@ pub struct ResourceServers {
     by_audience: Cache<String, ResourceServerId>,
     /// With the end of a credential that has been rotated.
     by_credential: Cache<[u8; 32], (ResourceServerId, Option<Timestamp>)>,
+    /// The one that is meant where none is named, if there is just one.
+    only_shared: Cache<(), Option<ResourceServerId>>,
     /// Counts the invalidations.
     epoch: AtomicU64,
 }
@@ -30,6 +32,7 @@ impl Default for ResourceServers {
         Self {
             by_id: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
             by_audience: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
+            only_shared: Cache::builder().max_capacity(1).time_to_live(LIFETIME).build(),
             epoch: AtomicU64::new(0),
             by_credential: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
         }
@@ -80,6 +83,30 @@ impl ResourceServers {
         self.find(db, found.id).await
     }
 
+    /// The one resource server that every organization may use, beside the management API; none where there are more, or
+    /// there is none. What an organization keeps to itself changes nothing for the others.
+    ///
+    /// # Errors
+    /// When it is not in memory and the database fails.
+    pub async fn find_only_shared(&self, db: &Db) -> Result<Option<Arc<ResourceServer>>, DbErr> {
+        let only = match self.only_shared.get(&()).await {
+            Some(only) => only,
+            None => {
+                let epoch = self.epoch.load(Ordering::SeqCst);
+                let only = store::find_only_shared(db.reader()).await?;
+                self.only_shared.insert((), only).await;
+                if self.epoch.load(Ordering::SeqCst) != epoch {
+                    self.only_shared.invalidate(&()).await;
+                }
+                only
+            }
+        };
+        match only {
+            Some(only) => self.find(db, only).await,
+            None => Ok(None),
+        }
+    }
+
     /// The resource server whose credential has this digest.
     ///
     /// # Errors
@@ -111,5 +138,6 @@ impl ResourceServers {
         self.by_id.invalidate_all();
         self.by_audience.invalidate_all();
         self.by_credential.invalidate_all();
+        self.only_shared.invalidate_all();
     }
 }

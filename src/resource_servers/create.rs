@@ -27,6 +27,8 @@ pub struct NewResourceServer<'a> {
     pub access_token_seconds: Option<u64>,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// Whether its access tokens have a place in a status list.
+    pub status_list: bool,
 }
 
 /// Registers an API; the credential with which it introspects and follows revocations is told this once.
@@ -62,6 +64,7 @@ pub async fn create(
         is_management: false,
         is_shared: new.is_shared,
         unshared_at: None,
+        status_list: new.status_list,
         older_credential_expires_at: None,
         created_at: now,
         version: 1,

@@ -18,6 +18,7 @@ pub struct ResourceServerChanges<'a> {
     pub access_token_seconds: Option<Option<u64>>,
     pub catalog: Option<Catalog>,
     pub is_shared: Option<bool>,
+    pub status_list: Option<bool>,
 }
 
 /// Changes a resource server of the organization's own. What falls out of its catalog is no longer granted; access
@@ -51,6 +52,7 @@ pub async fn edit(
             .access_token_seconds
             .map(|seconds| seconds.map(Duration::from_secs)),
         is_shared: changes.is_shared,
+        status_list: changes.status_list,
     };
     if !store::update(tx, now, organization, id, expected, update).await? {
         return Err(refusal(tx, organization, id).await?);

@@ -139,6 +139,7 @@ fn management_api(now: Timestamp, issuer: &str) -> ResourceServer {
         is_management: true,
         is_shared: true,
         unshared_at: None,
+        status_list: false,
         older_credential_expires_at: None,
         created_at: now,
         version: 1,

@@ -51,6 +51,8 @@ pub struct ResourceServer {
     pub is_shared: bool,
     /// When it was last taken back from other organizations, if it ever was shared.
     pub unshared_at: Option<Timestamp>,
+    /// Whether its access tokens have a place in a status list.
+    pub status_list: bool,
     /// Until when the credential before the present one works too.
     pub older_credential_expires_at: Option<Timestamp>,
     pub created_at: Timestamp,

@@ -54,6 +54,26 @@ pub(super) async fn find_id_by_credential(
     }))
 }
 
+/// The one resource server that every organization may use, beside the management API, if there is just one.
+pub(super) async fn find_only_shared(
+    connection: &impl ConnectionTrait,
+) -> Result<Option<ResourceServerId>, DbErr> {
+    let found: Vec<ResourceServerId> = resource_server::Entity::find()
+        .select_only()
+        .column(resource_server::Column::Id)
+        .filter(resource_server::Column::IsShared.eq(true))
+        .filter(resource_server::Column::IsManagement.eq(false))
+        .filter(resource_server::Column::DeletedAt.is_null())
+        .limit(2)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(match found.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    })
+}
+
 async fn one(
     connection: &impl ConnectionTrait,
     condition: sea_orm::sea_query::Expr,
@@ -224,6 +244,7 @@ fn resource_server(
         is_management: row.is_management,
         is_shared: row.is_shared,
         unshared_at: row.unshared_at,
+        status_list: row.status_list,
         older_credential_expires_at: row.older_credential_expires_at,
         created_at: row.created_at,
         version: row.version,
@@ -254,6 +275,7 @@ pub(super) async fn insert(
         is_management: Set(new.is_management),
         is_shared: Set(new.is_shared),
         unshared_at: Set(new.unshared_at),
+        status_list: Set(new.status_list),
         version: Set(new.version),
         created_at: Set(new.created_at),
         deleted_at: Set(None),
@@ -303,6 +325,7 @@ pub(super) struct Update {
     pub algorithm: Option<Algorithm>,
     pub access_token_lifetime: Option<Option<Duration>>,
     pub is_shared: Option<bool>,
+    pub status_list: Option<bool>,
 }
 
 /// Rows that the organization (or, where none is named, the installation) may change: the management API is nobody's.
@@ -355,6 +378,9 @@ pub(super) async fn update(
         update = update
             .col_expr(resource_server::Column::UnsharedAt, unshared_at)
             .col_expr(resource_server::Column::IsShared, Expr::value(is_shared));
+    }
+    if let Some(status_list) = wanted.status_list {
+        update = update.col_expr(resource_server::Column::StatusList, Expr::value(status_list));
     }
     if let Some(version) = expected {
         update = update.filter(resource_server::Column::Version.eq(version));

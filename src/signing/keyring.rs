@@ -78,9 +78,19 @@ pub(super) struct Keyring {
     pub jwks: Jwks,
 }
 
+/// What is signed. The `typ` of its header keeps one kind from passing for another (RFC 8725 §3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// RFC 9068 §2.1.
+    AccessToken,
+    /// draft-ietf-oauth-status-list, section 5.1.
+    StatusList,
+}
+
 struct ActiveKey {
-    /// `base64url(header) "."`, the same for every token of this key.
-    header: String,
+    /// `base64url(header) "."`, the same for every token of this key and kind.
+    access_token_header: String,
+    status_list_header: String,
     pair: Pair,
 }
 
@@ -114,14 +124,18 @@ impl Keyring {
     }
 
     /// The signed token: header, claims, signature.
-    pub fn sign(&self, algorithm: Algorithm, claims: &[u8]) -> Result<String> {
+    pub fn sign(&self, algorithm: Algorithm, kind: Kind, claims: &[u8]) -> Result<String> {
         let key = self
             .active
             .get(&algorithm)
             .with_context(|| format!("there is no active key for {algorithm}"))?;
+        let header = match kind {
+            Kind::AccessToken => &key.access_token_header,
+            Kind::StatusList => &key.status_list_header,
+        };
         // Room for an RS256 signature too.
-        let mut token = String::with_capacity(key.header.len() + claims.len() * 4 / 3 + 350);
-        token.push_str(&key.header);
+        let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 350);
+        token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
         let mut rsa_signature = Vec::new();
         let ecdsa_signature;
@@ -169,7 +183,12 @@ impl ActiveKey {
             Algorithm::EdDsa => Pair::EdDsa(Ed25519KeyPair::from_pkcs8(pkcs8).map_err(unreadable)?),
             Algorithm::Rs256 => Pair::Rs256(rsa::KeyPair::from_pkcs8(pkcs8).map_err(unreadable)?),
         };
-        let header = serde_json::json!({ "typ": "at+jwt", "alg": algorithm.as_str(), "kid": kid });
-        Ok(Self { header: URL_SAFE_NO_PAD.encode(header.to_string()) + ".", pair })
+        let header = |typ: &str| {
+            let header = serde_json::json!({ "typ": typ, "alg": algorithm.as_str(), "kid": kid });
+            URL_SAFE_NO_PAD.encode(header.to_string()) + "."
+        };
+        let (access_token_header, status_list_header) =
+            (header("at+jwt"), header("statuslist+jwt"));
+        Ok(Self { access_token_header, status_list_header, pair })
     }
 }

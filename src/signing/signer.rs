@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use portcullis_verifier::KeySet;
 use serde::Serialize;
 
-use super::keyring::{Jwks, Keyring};
+use super::keyring::{Jwks, Keyring, Kind};
 use super::{Algorithm, store};
 use crate::platform::db::Db;
 use crate::platform::master_key::SealingKey;
@@ -40,7 +40,19 @@ impl Signer {
     /// # Errors
     /// When there is no active key for the algorithm.
     pub fn sign(&self, algorithm: Algorithm, claims: &impl Serialize) -> Result<String> {
-        self.keyring().sign(algorithm, &serde_json::to_vec(claims)?)
+        self.keyring().sign(algorithm, Kind::AccessToken, &serde_json::to_vec(claims)?)
+    }
+
+    /// Signs claims as a status list (`typ: statuslist+jwt`).
+    ///
+    /// # Errors
+    /// When there is no active key for the algorithm.
+    pub fn sign_status_list(
+        &self,
+        algorithm: Algorithm,
+        claims: &impl Serialize,
+    ) -> Result<String> {
+        self.keyring().sign(algorithm, Kind::StatusList, &serde_json::to_vec(claims)?)
     }
 
     #[must_use]
@@ -76,6 +88,7 @@ mod tests {
     use super::*;
     use crate::signing::generate::generate;
     use crate::signing::keyring::OpenedKey;
+    use portcullis_verifier::token::TokenError;
     use portcullis_verifier::{AccessTokenClaims, Expected, verify_access_token};
 
     #[test]
@@ -98,7 +111,8 @@ mod tests {
             "iat": 1000, "jti": "tok_1", "client_id": "app_1", "scope": "read:tenants"
         }))?;
         for algorithm in Algorithm::ALL {
-            let token = keyring.sign(algorithm, &serde_json::to_vec(&claims)?)?;
+            let signed = |kind| keyring.sign(algorithm, kind, &serde_json::to_vec(&claims)?);
+            let token = signed(Kind::AccessToken)?;
             let expected = Expected {
                 issuer: "https://issuer.example",
                 audience: Some("https://api.example.com"),
@@ -106,6 +120,9 @@ mod tests {
             };
             let read = verify_access_token(&token, &keyring.public, &expected, 1500);
             assert_eq!(read.map(|claims| claims.sub).ok().as_deref(), Some("usr_1"), "{algorithm}");
+            let other = signed(Kind::StatusList)?;
+            let refused = verify_access_token(&other, &keyring.public, &expected, 1500).err();
+            assert_eq!(refused, Some(TokenError::WrongType), "it passes for an access token");
         }
         Ok(())
     }

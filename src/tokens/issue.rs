@@ -1,8 +1,11 @@
+use anyhow::ensure;
 use entity::{
     ApiKeyId, ClientId, GrantId, OrganizationId, ProjectId, SecretId, Timestamp, TokenId, UserId,
 };
 use portcullis_verifier::ScopeSet;
+use portcullis_verifier::claims::{Status, StatusListReference};
 use portcullis_verifier::network::Network;
+use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 
@@ -10,6 +13,7 @@ use super::TokenSettings;
 use crate::grants::Grant;
 use crate::resource_servers::ResourceServer;
 use crate::signing::Signer;
+use crate::status_lists::{self, Place};
 
 /// Everything that an access token says, decided.
 pub struct Authority<'a> {
@@ -18,6 +22,8 @@ pub struct Authority<'a> {
     pub project: Option<ProjectId>,
     pub resource_server: &'a ResourceServer,
     pub scopes: ScopeSet,
+    /// Where its status is told; `StatusLists::reserve` has it for resource servers that want that.
+    pub place: Option<Place>,
 }
 
 /// What the token descends from, and dies with.
@@ -45,13 +51,19 @@ pub enum Descent {
 impl<'a> Authority<'a> {
     /// What a grant entitles to; `scopes` may be fewer than it has.
     #[must_use]
-    pub fn of(grant: &Grant, resource_server: &'a ResourceServer, scopes: ScopeSet) -> Self {
+    pub fn of(
+        grant: &Grant,
+        resource_server: &'a ResourceServer,
+        scopes: ScopeSet,
+        place: Option<Place>,
+    ) -> Self {
         Self {
             descent: Descent::Grant { grant: grant.id, client: grant.client, user: grant.user },
             organization: grant.organization,
             project: grant.project,
             resource_server,
             scopes,
+            place,
         }
     }
 }
@@ -80,6 +92,8 @@ struct Claims<'a> {
     owner: Option<UserId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_ips: Option<&'a [Network]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
 }
 
 /// What a token is called that is told by its kind (RFC 8693 §3).
@@ -100,6 +114,19 @@ pub struct TokenResponse {
     issued_token_type: Option<&'static str>,
 }
 
+impl TokenResponse {
+    #[must_use]
+    pub fn access_token(&self) -> &SecretString {
+        &self.access_token
+    }
+
+    /// How long the access token lives, in seconds.
+    #[must_use]
+    pub fn expires_in(&self) -> u64 {
+        self.expires_in
+    }
+}
+
 fn exposed<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
@@ -111,10 +138,31 @@ fn exposed_if_any<S: Serializer>(
     secret.as_ref().map(|secret| secret.expose_secret()).serialize(serializer)
 }
 
+/// A token that nobody has yet: what is to be told of its status is not written down.
+#[must_use]
+pub struct Minted {
+    response: TokenResponse,
+    entry: Option<status_lists::Entry>,
+}
+
+impl Minted {
+    /// Writes down which token has the place, where it has one; then it can be handed out. Belongs into the transaction
+    /// of the issue, where there is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn recorded(self, connection: &impl ConnectionTrait) -> Result<TokenResponse, DbErr> {
+        if let Some(entry) = &self.entry {
+            status_lists::record(connection, entry).await?;
+        }
+        Ok(self.response)
+    }
+}
+
 /// Mints the access token; the refresh token, where there is one, comes along in the answer.
 ///
 /// # Errors
-/// When there is no key to sign with.
+/// When there is no key to sign with, or no place for a token that must have one.
 pub fn issue(
     signer: &Signer,
     issuer: &str,
@@ -122,12 +170,20 @@ pub fn issue(
     now: Timestamp,
     authority: &Authority<'_>,
     refresh_token: Option<SecretString>,
-) -> anyhow::Result<TokenResponse> {
+) -> anyhow::Result<Minted> {
+    ensure!(
+        authority.place.is_some() || !authority.resource_server.status_list,
+        "a token for {} has no place in a status list",
+        authority.resource_server.id
+    );
     let mut lifetime = settings.access_token(authority.resource_server.access_token_lifetime);
     if let Descent::ApiKey { ends: Some(end), .. } = authority.descent {
         lifetime = lifetime.min(end.since(now));
     }
     let scope = authority.scopes.to_string();
+    let status = authority.place.map(|place| Status {
+        status_list: StatusListReference { idx: place.idx.into(), uri: place.uri(issuer) },
+    });
     let mut claims = Claims {
         iss: issuer,
         sub: String::new(),
@@ -144,6 +200,7 @@ pub fn issue(
         api_key_secret: None,
         owner: None,
         allowed_ips: None,
+        status,
     };
     let mut issued_token_type = None;
     match &authority.descent {
@@ -164,12 +221,48 @@ pub fn issue(
         }
     }
     let access_token = signer.sign(authority.resource_server.algorithm, &claims)?.into();
-    Ok(TokenResponse {
+    let (token, expires_at) = (claims.jti, now + lifetime);
+    let entry = authority.place.map(|place| entry(authority, place, token, now, expires_at));
+    let response = TokenResponse {
         access_token,
         token_type: "Bearer",
         expires_in: lifetime.as_secs(),
         refresh_token,
         scope,
         issued_token_type,
-    })
+    };
+    Ok(Minted { response, entry })
+}
+
+/// What the token descends from, for its place in the list.
+fn entry(
+    authority: &Authority<'_>,
+    place: Place,
+    token: TokenId,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+) -> status_lists::Entry {
+    let mut entry = status_lists::Entry {
+        place,
+        token,
+        organization: authority.organization,
+        project: authority.project,
+        grant: None,
+        client: None,
+        user: None,
+        api_key: None,
+        secret: None,
+        owner: None,
+        issued_at,
+        expires_at,
+    };
+    match &authority.descent {
+        Descent::Grant { grant, client, user } => {
+            (entry.grant, entry.client, entry.user) = (Some(*grant), Some(*client), *user);
+        }
+        Descent::ApiKey { key, secret, owner, .. } => {
+            (entry.api_key, entry.secret, entry.owner) = (Some(*key), Some(*secret), *owner);
+        }
+    }
+    entry
 }

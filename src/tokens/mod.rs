@@ -11,7 +11,7 @@ mod refresh_token;
 mod revoke_access_token;
 
 pub use access_token::inspect;
-pub use issue::{ACCESS_TOKEN_TYPE, Authority, Descent, TokenResponse, issue};
+pub use issue::{ACCESS_TOKEN_TYPE, Authority, Descent, Minted, TokenResponse, issue};
 pub use lifetimes::TokenSettings;
 pub(crate) use refresh::allowed_now;
 pub use refresh::{Asked, Mint, Refreshed, refresh};

@@ -17,6 +17,7 @@ use crate::platform::db::Db;
 use crate::platform::master_key::SealingKey;
 use crate::resource_servers::{ResourceServer, ResourceServers};
 use crate::signing::Signer;
+use crate::status_lists::StatusLists;
 use crate::tenancy;
 
 const RETRY_LABEL: &str = "refresh-retry";
@@ -50,6 +51,7 @@ pub struct Mint<'a> {
     pub signer: &'a Signer,
     pub refresh_tokens: &'a RefreshTokens,
     pub resource_servers: &'a ResourceServers,
+    pub status_lists: &'a StatusLists,
     pub settings: &'a TokenSettings,
     pub issuer: &'a str,
     pub now: Timestamp,
@@ -150,12 +152,23 @@ async fn advance(
     if asked.resource.is_some_and(|resource| resource != resource_server.audience) {
         return Ok(Advanced::Refused(Refreshed::WrongTarget));
     }
-    let authority = Authority::of(grant, &resource_server, scopes);
+    let place = mint.status_lists.reserve(mint.db, mint.now, &resource_server).await?;
+    let authority = Authority::of(grant, &resource_server, scopes, place);
     let successor = mint
         .refresh_tokens
         .encode(RefreshToken { grant: grant.id, generation: state.generation + 1 });
-    let response =
+    let minted =
         issue(mint.signer, mint.issuer, mint.settings, mint.now, &authority, Some(successor))?;
+    // The token's place and the step belong together; whoever loses the race leaves neither behind. Where there is no
+    // place, the step is one statement and needs no transaction.
+    let tx = match place {
+        Some(_) => Some(mint.db.begin().await?),
+        None => None,
+    };
+    let response = match &tx {
+        Some(tx) => minted.recorded(tx).await?,
+        None => minted.recorded(mint.db.writer()).await?,
+    };
     let answer = SecretString::from(serde_json::to_string(&response)?);
     let step = Advance {
         from_generation: state.generation,
@@ -163,8 +176,17 @@ async fn advance(
         retry_answer: retry_key(presented)
             .seal(answer.expose_secret().as_bytes(), asked.scope.unwrap_or_default().as_bytes())?,
     };
-    let is_first = grants::advance(mint.db.writer(), mint.now, grant.id, step).await?;
-    Ok(if is_first { Advanced::Answer(answer) } else { Advanced::LostRace })
+    let is_first = match &tx {
+        Some(tx) => grants::advance(tx, mint.now, grant.id, step).await?,
+        None => grants::advance(mint.db.writer(), mint.now, grant.id, step).await?,
+    };
+    if !is_first {
+        return Ok(Advanced::LostRace);
+    }
+    if let Some(tx) = tx {
+        tx.commit().await?;
+    }
+    Ok(Advanced::Answer(answer))
 }
 
 /// What is asked for, where the grant covers it all.

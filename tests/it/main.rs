@@ -3,7 +3,8 @@
 //! Every test that touches the database runs on SQLite and on PostgreSQL. PostgreSQL is the server that
 //! `PORTCULLIS_TEST_POSTGRES_URL` names; without it those tests say so and pass, unless
 //! `PORTCULLIS_TEST_REQUIRE_SERVICES=1` asks for a failure instead. So with the Redis of `PORTCULLIS_TEST_REDIS_URL`, and
-//! with Debian's packages `chromium` and `chromium-driver`; what the browser saw is in `target/screenshots`.
+//! with Debian's packages `nginx` (or the program that `PORTCULLIS_TEST_NGINX` names), `chromium` and `chromium-driver`;
+//! what the browser saw is in `target/screenshots`.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -27,6 +28,7 @@ mod decoys;
 mod durability;
 mod feed;
 mod feed_readers;
+mod forward_auth;
 mod grants;
 mod guides;
 mod house;
@@ -56,6 +58,7 @@ mod scan;
 mod signing_keys;
 mod signing_keys_api;
 mod starts;
+mod status_lists;
 mod tenant_boundary;
 mod token;
 mod token_exchange;

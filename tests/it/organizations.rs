@@ -386,6 +386,7 @@ async fn the_apis_of_a_closed_organization_are_gone(
         catalog: world.api.catalog.clone(),
         access_token_seconds: None,
         is_shared: true,
+        status_list: false,
     };
     let tx = app.db.begin().await.unwrap();
     let made = resource_servers::create(&tx, app.clock.now(), &By::operator(), "pc", new).await;

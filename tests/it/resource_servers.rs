@@ -125,7 +125,8 @@ async fn an_api_is_registered_changed_and_deleted(
     let expected = json!({
         "id": made.json["id"], "organization": world.organization.to_string(),
         "audience": "https://billing.example.com", "name": "Billing", "algorithm": "EdDSA",
-        "access_token_seconds": 300, "is_shared": true, "older_credential_expires_at": null,
+        "access_token_seconds": 300, "is_shared": true, "status_list": false,
+        "older_credential_expires_at": null,
         "scopes": [
             { "scope": "read:invoices", "sentence": "See your invoices", "needs_admin": false },
             { "scope": "write:invoices", "sentence": "Write invoices", "needs_admin": true },
@@ -280,6 +281,7 @@ async fn what_can_not_be_is_refused_by_the_name_of_the_field(
         ("scopes", json!([scope("read:a", &long)]), "scopes[0].sentence"),
         ("scopes", json!([scope("read:a", "a\u{0}b")]), "scopes[0].sentence"),
         ("is_shared", json!("yes"), "is_shared"),
+        ("status_list", json!("yes"), "status_list"),
         ("colour", json!("red"), "colour"),
     ] {
         let mut wanted = api("https://billing.example.com");

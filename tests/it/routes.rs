@@ -24,14 +24,16 @@ pub enum Wants {
     ScopeOrResourceServer(&'static str),
     /// Any token or API key that the management API accepts.
     Anybody,
+    /// Any token or API key that the one shared API accepts.
+    AnybodyThere,
     /// A person who is logged in; others are sent to log in.
     Session,
     /// A one-time link.
     SetupLink,
 }
 use Wants::{
-    Anybody, Client, ClientOrResourceServer, Nothing, ResourceServer, Scope, ScopeOrResourceServer,
-    Session, SetupLink,
+    Anybody, AnybodyThere, Client, ClientOrResourceServer, Nothing, ResourceServer, Scope,
+    ScopeOrResourceServer, Session, SetupLink,
 };
 
 /// The golden list. A route that is not here fails a test below.
@@ -45,6 +47,7 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/docs/swagger-ui.css", Nothing),
     ("GET", "/connected-apps", Session),
     ("POST", "/connected-apps/end", Session),
+    ("ANY", "/forward-auth", AnybodyThere),
     ("GET", "/healthz", Nothing),
     ("GET", "/invitation", SetupLink),
     ("POST", "/invitation", SetupLink),
@@ -59,6 +62,7 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/oauth/jwks", Nothing),
     ("GET", "/oauth/revocations", ResourceServer),
     ("POST", "/oauth/revoke", Client),
+    ("GET", "/oauth/status-lists/{id}", Nothing),
     ("POST", "/oauth/token", Client),
     ("GET", "/openapi.json", Nothing),
     ("GET", "/readyz", Nothing),
@@ -258,6 +262,8 @@ async fn whoever_lacks_the_credential_is_refused(
                     "/v1/credentials:revoke" => 422,
                     // This installation is no partner of GitHub's.
                     "/v1/secret-scanning/github" => 404,
+                    // Nobody has ever had such a list.
+                    "/oauth/status-lists/{id}" => 404,
                     _ => 200,
                 };
                 assert_eq!(nobody.status.as_u16(), expected, "{method} {path}: {nobody:?}");
@@ -289,6 +295,15 @@ async fn whoever_lacks_the_credential_is_refused(
                 }
                 let answer = asks(Some(&bearer(&key))).await;
                 assert!(answer.status != 403 && answer.status != 401, "{path}: {answer:?}");
+            }
+            AnybodyThere => {
+                refused(&nobody, 401, "Bearer ");
+                for value in garbage.iter().chain([&bearer(&world.credential)]) {
+                    refused(&asks(Some(value)).await, 401, "Bearer ");
+                }
+                for value in [bearer(&key), bearer(&token)] {
+                    assert_eq!(asks(Some(&value)).await.status, StatusCode::OK, "{value}");
+                }
             }
             Scope(scope) | ScopeOrResourceServer(scope) => {
                 refused(&nobody, 401, "Bearer ");

@@ -51,6 +51,25 @@ pub struct AccessTokenClaims {
     /// From where the API key may be used. `None` is from anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_ips: Option<Vec<Network>>,
+    /// Where its status is told, to whom the revocation feed is out of reach (draft-ietf-oauth-status-list).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+/// The `status` claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The token's place in a status list.
+    pub status_list: StatusListReference,
+}
+
+/// A place in a status list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusListReference {
+    /// The place in the list.
+    pub idx: u64,
+    /// Where the list is.
+    pub uri: String,
 }
 
 impl AccessTokenClaims {

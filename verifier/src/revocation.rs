@@ -235,6 +235,7 @@ mod tests {
             api_key_secret: Some("sec_1".to_owned()),
             owner: Some("usr_8".to_owned()),
             allowed_ips: None,
+            status: None,
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) async fn tokens(
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "the code is for another resource"));
     }
 
+    let place = app.status_lists.reserve(&app.db, now, &resource_server).await?;
+
     // Spending the code, making the grant and minting belong together: a failure to sign spends nothing.
     let tx = app.db.begin().await?;
     if !grants::redeem(&tx, now, text).await? {
@@ -70,10 +72,10 @@ pub(super) async fn tokens(
     let refresh_token = grant.refresh.as_ref().map(|state| {
         app.refresh_tokens.encode(RefreshToken { grant: grant.id, generation: state.generation })
     });
-    let authority = Authority::of(&grant, &resource_server, grant.scopes.clone());
-    let response =
+    let authority = Authority::of(&grant, &resource_server, grant.scopes.clone(), place);
+    let minted =
         issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, refresh_token)?;
-    let body = serde_json::to_string(&response)?.into();
+    let body = serde_json::to_string(&minted.recorded(&tx).await?)?.into();
     tx.commit().await?;
     Ok(body)
 }

@@ -1,4 +1,5 @@
-//! Tokens for a client that acts for itself (RFC 6749 §4.4). Memory knows all that is asked here.
+//! Tokens for a client that acts for itself (RFC 6749 §4.4). Memory knows all that is asked here; only a place in a
+//! status list is written down.
 
 use secrecy::SecretString;
 
@@ -23,15 +24,16 @@ pub(super) async fn tokens(
         .ok_or_else(|| {
             OAuthError::new(ErrorCode::UnauthorizedClient, "the client's own grant has ended")
         })?;
+    let now = app.clock.now();
+    let place = app.status_lists.reserve(&app.db, now, &requested.resource_server).await?;
     let authority = Authority {
         descent: Descent::Grant { grant, client: client.id, user: None },
         organization: client.organization,
         project: None,
         resource_server: &requested.resource_server,
         scopes: requested.scopes,
+        place,
     };
-    let now = app.clock.now();
-    let response =
-        issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, None)?;
-    Ok(serde_json::to_string(&response)?.into())
+    let minted = issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, None)?;
+    Ok(serde_json::to_string(&minted.recorded(app.db.writer()).await?)?.into())
 }

@@ -24,6 +24,7 @@ pub(super) async fn tokens(
         signer: &app.signer,
         refresh_tokens: &app.refresh_tokens,
         resource_servers: &app.resource_servers,
+        status_lists: &app.status_lists,
         settings: &app.config.tokens,
         issuer: &app.config.issuer,
         now: app.clock.now(),

@@ -7,13 +7,13 @@ use secrecy::SecretString;
 
 use super::super::client_authentication::{authenticate, client_credentials};
 use super::super::{ErrorCode, OAuthError};
-use crate::api_keys::{AllowedNetworks, Asker, Known, Presented, UsedFrom, Wanted};
+use crate::api_keys::{Asker, Known, Presented, UsedFrom, Wanted};
 use crate::app::App;
 use crate::audit::Source;
+use crate::exchange::authority;
 use crate::http::{ClientAddress, Parameters};
 use crate::rate_limit::Standing;
-use crate::resource_servers::ResourceServer;
-use crate::tokens::{ACCESS_TOKEN_TYPE, Authority, Descent, issue};
+use crate::tokens::{ACCESS_TOKEN_TYPE, issue};
 use portcullis_verifier::ScopeSet;
 
 pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -61,10 +61,11 @@ pub(super) async fn tokens(
         verified.valid().ok_or_else(|| invalid("the subject_token is not accepted"))?;
     // 3. A token with what it may do there, or with less.
     let scopes = narrowed(effective, parameters.get("scope")?)?;
-    let authority = authority(&known, &api, scopes);
+    let place = app.status_lists.reserve(&app.db, now, &api).await?;
+    let authority = authority(&known, &api, scopes, place);
     let (issuer, settings) = (&app.config.issuer, &app.config.tokens);
-    let response = issue(&app.signer, issuer, settings, now, &authority, None)?;
-    Ok(serde_json::to_string(&response)?.into())
+    let minted = issue(&app.signer, issuer, settings, now, &authority, None)?;
+    Ok(serde_json::to_string(&minted.recorded(app.db.writer()).await?)?.into())
 }
 
 fn subject_token(parameters: &Parameters) -> Result<&str, OAuthError> {
@@ -94,27 +95,6 @@ fn narrowed(effective: ScopeSet, wanted: Option<&str>) -> Result<ScopeSet, OAuth
     match effective.covers_all(&wanted) && !wanted.is_empty() {
         true => Ok(wanted),
         false => Err(refused()),
-    }
-}
-
-fn authority<'a>(known: &Known, api: &'a ResourceServer, scopes: ScopeSet) -> Authority<'a> {
-    let key = &known.key;
-    let allowed_networks = match &key.allowed_networks {
-        AllowedNetworks::Anywhere => None,
-        AllowedNetworks::Only(networks) => Some(networks.clone()),
-    };
-    Authority {
-        descent: Descent::ApiKey {
-            key: key.id,
-            secret: known.secret,
-            owner: key.owner,
-            allowed_networks,
-            ends: known.ends(),
-        },
-        organization: key.organization,
-        project: key.project,
-        resource_server: api,
-        scopes,
     }
 }
 

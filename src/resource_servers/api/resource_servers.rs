@@ -17,6 +17,7 @@ use crate::organizations::delete_resource_server;
 use crate::resource_servers::{
     self, Catalog, CatalogScope, NewResourceServer, ResourceServer, ResourceServerChanges, store,
 };
+use crate::revocation::{self, About};
 use crate::signing;
 
 /// An API as our API shows it.
@@ -39,6 +40,8 @@ pub struct Representation {
     pub scopes: Vec<Entry>,
     /// Whether every organization may use it, or its own alone.
     pub is_shared: bool,
+    /// Whether its access tokens have a place in a Token Status List.
+    pub status_list: bool,
     /// Until when the credential before the present one works too; only its own organization sees it.
     #[schema(required)]
     pub older_credential_expires_at: Option<Timestamp>,
@@ -112,6 +115,7 @@ impl Representation {
             access_token_seconds: api.access_token_lifetime.map(|lifetime| lifetime.as_secs()),
             scopes: api.catalog.0.into_iter().map(entry).collect(),
             is_shared: api.is_shared,
+            status_list: api.status_list,
             older_credential_expires_at: older,
             created_at: api.created_at,
             version: api.version,
@@ -178,6 +182,9 @@ pub struct CreateResourceServer {
     /// Whether every organization may use it. Only the organization that runs the installation may share; it does so
     /// where this is left out.
     is_shared: Option<bool>,
+    /// Whether its access tokens get a place in a Token Status List, for APIs that can't follow the revocation feed.
+    #[serde(default)]
+    status_list: bool,
 }
 
 /// Register a resource server
@@ -214,11 +221,16 @@ pub async fn create(
         catalog: catalog(&wanted.scopes),
         access_token_seconds: wanted.access_token_seconds,
         is_shared,
+        status_list: wanted.status_list,
     };
     let (api, credential) =
         resource_servers::create(begun.tx(), now, &caller.by, &app.config.brand, new).await?;
     let made = Representation::new(api, organization, now);
-    begun.created(Some(made.version), &made, Some(("credential", &credential))).await
+    // Where there was one API that everybody may use, there may be two now.
+    revocation::append_changed(begun.tx(), now, &[About::resource_server(made.id)]).await?;
+    let answer = begun.created(Some(made.version), &made, Some(("credential", &credential))).await;
+    app.revocations.catch_up().await;
+    answer
 }
 
 /// A resource server with a credential that was just made.
@@ -277,6 +289,8 @@ pub struct EditResourceServer {
     #[schema(min_items = 1, max_items = 500)]
     scopes: Option<Vec<Entry>>,
     is_shared: Option<bool>,
+    /// Tokens that were issued before stay as they are.
+    status_list: Option<bool>,
 }
 
 /// Edit a resource server
@@ -311,6 +325,7 @@ pub async fn edit(
         access_token_seconds: wanted.access_token_seconds,
         catalog: wanted.scopes.as_deref().map(catalog),
         is_shared: wanted.is_shared,
+        status_list: wanted.status_list,
     };
     let tx = app.db.begin().await?;
     let api =

@@ -8,6 +8,7 @@ pub mod hook;
 pub mod process;
 pub mod installation;
 pub mod mailbox;
+pub mod nginx;
 pub mod redis;
 pub mod server;
 pub mod services;

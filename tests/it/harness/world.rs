@@ -76,6 +76,7 @@ impl World {
             catalog: Catalog(catalog.map(entry).to_vec()),
             access_token_seconds: None,
             is_shared: true,
+            status_list: false,
         };
         let tx = app.db.begin().await.unwrap();
         let Ok((api, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
@@ -124,6 +125,7 @@ impl World {
             catalog: self.api.catalog.clone(),
             access_token_seconds: None,
             is_shared: true,
+            status_list: false,
         };
         let (now, by) = (app.clock.now(), By::operator());
         let tx = app.db.begin().await.unwrap();
