@@ -16,7 +16,7 @@ mod session;
 mod source;
 
 pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge};
-pub use client_address::{ClientAddress, client_address};
+pub use client_address::ClientAddress;
 pub use conditional::{IfMatch, Versioned};
 pub use creation::{Beginning, Begun, Creation};
 pub use nullable::nullable;

@@ -48,20 +48,26 @@ pub mod base62;
 pub mod bearer;
 pub mod claims;
 pub mod client;
+pub mod client_address;
 pub mod jwks;
 pub mod key;
 pub mod network;
 pub mod principal;
+pub mod protected_resource;
 pub mod rejection;
 pub mod revocation;
 pub mod scope;
 pub mod token;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use bearer::bearer_token;
 pub use claims::{AccessTokenClaims, Audience};
 pub use client::{BuildError, RequestContext, Verifier, VerifierBuilder};
+pub use client_address::TrustedProxies;
 pub use jwks::KeySet;
 pub use principal::{ApiKey, Principal};
+pub use protected_resource::ProtectedResource;
 pub use rejection::Rejection;
 pub use revocation::RevocationSet;
 pub use scope::{Scope, ScopeError, ScopeSet};

@@ -15,6 +15,8 @@ use super::metadata;
 use super::signing_keys::{SigningKeys, SigningKeysError};
 use super::{BackgroundTasks, Inner, Verifier};
 use crate::bearer::bearer_token;
+use crate::client_address::TrustedProxies;
+use crate::protected_resource::{ProtectedResource, ResourceError};
 
 const DEFAULT_READY_WITHIN: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(5 * 60);
@@ -32,6 +34,8 @@ pub struct VerifierBuilder {
     leeway: Duration,
     realm: Option<String>,
     resource_metadata: Option<String>,
+    protected_resource: Option<ProtectedResource>,
+    trusted_proxies: TrustedProxies,
 }
 
 /// Why a [`Verifier`] couldn't be set up.
@@ -120,6 +124,9 @@ pub enum BuildError {
         /// What happened instead.
         reason: String,
     },
+    /// [`VerifierBuilder::protected_resource`] was told something that can't be published.
+    #[error("this resource server can't be described")]
+    ProtectedResource(#[from] ResourceError),
 }
 
 impl VerifierBuilder {
@@ -133,6 +140,8 @@ impl VerifierBuilder {
             leeway: DEFAULT_LEEWAY,
             realm: None,
             resource_metadata: None,
+            protected_resource: None,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 
@@ -181,6 +190,21 @@ impl VerifierBuilder {
         self
     }
 
+    /// What this resource server says about itself. Refusals then point to the document (RFC 9728), unless
+    /// [`resource_metadata`](Self::resource_metadata) names another; with the feature `axum` the function
+    /// `protected_resource` of that module serves it.
+    pub fn protected_resource(mut self, resource: ProtectedResource) -> VerifierBuilder {
+        self.protected_resource = Some(resource);
+        self
+    }
+
+    /// The proxies whose `X-Forwarded-For` is believed when extractor and layers look for the caller's address; none by
+    /// default.
+    pub fn trusted_proxies(mut self, proxies: impl Into<TrustedProxies>) -> VerifierBuilder {
+        self.trusted_proxies = proxies.into();
+        self
+    }
+
     /// Asks the authorization server for its metadata and keys, and follows its revocation log.
     ///
     /// Comes back when all that has been revoked so far is known, or after [`ready_within`](Self::ready_within) with the reason why not.
@@ -192,6 +216,11 @@ impl VerifierBuilder {
         if bearer_token(&format!("Bearer {}", credential.expose_secret())).is_err() {
             return Err(BuildError::InvalidCredential);
         }
+        let protected_resource = self.protected_resource.as_ref();
+        let protected_resource = protected_resource
+            .map(|resource| resource.describe(&self.issuer, &audience))
+            .transpose()?;
+        let described_at = protected_resource.as_ref().map(|metadata| metadata.url().to_owned());
         let loopback = is_loopback(&metadata::issuer_url(&self.issuer)?);
         let http = Arc::new(Http::new(credential, loopback).map_err(BuildError::HttpClient)?);
         let metadata = metadata::fetch(&http, &self.issuer).await?;
@@ -218,7 +247,9 @@ impl VerifierBuilder {
                 leeway_seconds: self.leeway.as_secs(),
                 max_staleness: self.max_staleness,
                 realm: self.realm,
-                resource_metadata: self.resource_metadata,
+                resource_metadata: self.resource_metadata.or(described_at),
+                protected_resource,
+                trusted_proxies: self.trusted_proxies,
                 signing_keys,
                 feed,
                 api_keys: ApiKeys::new(introspection, metadata.imported_prefixes),

@@ -23,7 +23,9 @@ pub use http::FetchError;
 pub use signing_keys::SigningKeysError;
 
 use crate::bearer::bearer_token;
+use crate::client_address::TrustedProxies;
 use crate::principal::Principal;
+use crate::protected_resource::ResourceMetadata;
 use crate::rejection::{InvalidToken, Rejection, Unavailability};
 use crate::revocation::RevocationSet;
 use crate::token::{Expected, TokenError, verify_access_token};
@@ -46,6 +48,8 @@ struct Inner {
     max_staleness: Duration,
     realm: Option<String>,
     resource_metadata: Option<String>,
+    protected_resource: Option<ResourceMetadata>,
+    trusted_proxies: TrustedProxies,
     signing_keys: Arc<SigningKeys>,
     feed: Arc<Feed>,
     api_keys: ApiKeys,
@@ -106,6 +110,17 @@ impl Verifier {
     pub fn challenge(&self, rejection: &Rejection) -> String {
         let Inner { realm, resource_metadata, .. } = &*self.inner;
         rejection.challenge(realm.as_deref(), resource_metadata.as_deref())
+    }
+
+    /// What this resource server says about itself, where
+    /// [`VerifierBuilder::protected_resource`] was told it.
+    pub fn protected_resource(&self) -> Option<&ResourceMetadata> {
+        self.inner.protected_resource.as_ref()
+    }
+
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.inner.trusted_proxies
     }
 
     async fn verify_token(

@@ -7,6 +7,7 @@ mod axum;
 mod discovery;
 mod feed;
 mod tokens;
+mod tower;
 
 use std::time::Duration;
 
