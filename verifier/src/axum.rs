@@ -1,17 +1,18 @@
 //! For resource servers built with axum: an extractor, a layer, and the API's description of itself.
 //!
 //! ```no_run
+//! use axum::extract::Path;
 //! use axum::routing::{get, post};
 //! use axum::{Extension, Router};
-//! use portcullis_verifier::axum::{RequireScope, Verified, protected_resource};
-//! use portcullis_verifier::{Principal, Rejection, ScopeError, Verifier};
+//! use portcullis_verifier::axum::{Refusal, RequireScope, Verified, protected_resource};
+//! use portcullis_verifier::{Principal, ScopeError, Verifier};
 //!
 //! async fn list(Extension(caller): Extension<Principal>) -> String {
 //!     format!("the tenants of {:?}", caller.organization())
 //! }
 //!
-//! async fn rename(Verified(caller): Verified) -> Result<&'static str, Rejection> {
-//!     caller.require("write:tenants/acme")?;
+//! async fn rename(caller: Verified, Path(id): Path<String>) -> Result<&'static str, Refusal> {
+//!     caller.require(&format!("write:tenants/{id}"))?;
 //!     Ok("renamed")
 //! }
 //!
@@ -19,7 +20,7 @@
 //!     let reads = RequireScope::new(verifier.clone(), "read:tenants")?;
 //!     Ok(Router::new()
 //!         .route("/tenants", get(list).route_layer(reads))
-//!         .route("/tenants/acme", post(rename))
+//!         .route("/tenants/{id}", post(rename))
 //!         .merge(protected_resource(&verifier))
 //!         .with_state(verifier))
 //! }
@@ -34,6 +35,7 @@
 //! tells what else is looked at.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
@@ -58,22 +60,72 @@ use crate::tower::{respond, verify};
 const CACHE: &str = "public, max-age=300";
 
 /// Extracts the caller of a request, or refuses it. The state must hold a [`Verifier`] (through [`FromRef`]).
+///
+/// It is a [`Principal`] by all that can be asked of it.
 #[derive(Debug, Clone)]
-pub struct Verified(pub Principal);
+pub struct Verified {
+    principal: Principal,
+    verifier: Verifier,
+}
+
+impl Verified {
+    /// As [`Principal::require`], for scopes that depend on the request. What it refuses with has the challenge of the
+    /// verifier, realm and resource metadata included.
+    pub fn require(&self, scope: &str) -> Result<(), Refusal> {
+        self.principal.require(scope).map_err(|rejection| Refusal::new(&self.verifier, rejection))
+    }
+
+    /// The caller alone.
+    pub fn into_principal(self) -> Principal {
+        self.principal
+    }
+}
+
+impl Deref for Verified {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
 
 impl<S> FromRequestParts<S> for Verified
 where
     S: Send + Sync,
     Verifier: FromRef<S>,
 {
-    type Rejection = Response;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Verified, Response> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Verified, Refusal> {
         let verifier = Verifier::from_ref(state);
         match verify(&verifier, &parts.headers, &parts.extensions).await {
-            Ok(principal) => Ok(Verified(principal)),
-            Err(rejection) => Err(verifier.refuse(&rejection)),
+            Ok(principal) => Ok(Verified { principal, verifier }),
+            Err(rejection) => Err(Refusal::new(&verifier, rejection)),
         }
+    }
+}
+
+/// A request was refused: what a handler answers then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    rejection: Rejection,
+    challenge: String,
+}
+
+impl Refusal {
+    fn new(verifier: &Verifier, rejection: Rejection) -> Refusal {
+        Refusal { challenge: verifier.challenge(&rejection), rejection }
+    }
+
+    /// Why it was refused.
+    pub fn rejection(&self) -> &Rejection {
+        &self.rejection
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        respond(&self.rejection, &self.challenge)
     }
 }
 
@@ -107,7 +159,8 @@ pub fn protected_resource<S: Clone + Send + Sync + 'static>(verifier: &Verifier)
     Router::new().route(metadata.path(), get(document).options(preflight))
 }
 
-/// As [`Verifier::refuse`], without realm and resource metadata.
+/// Without realm and resource metadata, which only a verifier knows: [`Verified::require`] and [`Verifier::refuse`] name
+/// them.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         respond(&self, &self.challenge(None, None))

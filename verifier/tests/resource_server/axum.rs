@@ -11,7 +11,7 @@ use ::axum::http::header::{
 use ::axum::http::{HeaderMap, StatusCode};
 use ::axum::routing::{get, post};
 use ::axum::{Extension, Router};
-use portcullis_verifier::axum::{RequireScope, Verified, protected_resource};
+use portcullis_verifier::axum::{Refusal, RequireScope, Verified, protected_resource};
 use portcullis_verifier::network::Network;
 use portcullis_verifier::{
     BuildError, Principal, ProtectedResource, Rejection, RequestContext, Verifier,
@@ -33,11 +33,11 @@ impl FromRef<App> for Verifier {
     }
 }
 
-async fn who(Verified(caller): Verified) -> String {
+async fn who(caller: Verified) -> String {
     caller.subject().to_owned()
 }
 
-async fn rename(Verified(caller): Verified) -> Result<&'static str, Rejection> {
+async fn rename(caller: Verified) -> Result<&'static str, Refusal> {
     caller.require("write:tenants")?;
     Ok("renamed")
 }
@@ -313,13 +313,14 @@ async fn the_api_describes_itself_and_every_challenge_says_where() {
 
     let named = format!(r#"resource_metadata="https://api.example.com{path}""#);
     let key = server.makes_key("key_1", json!({"scope": "read:users"}));
-    for (path, credential, status) in [
-        ("/tenants", None, StatusCode::UNAUTHORIZED),
-        ("/who", None, StatusCode::UNAUTHORIZED),
-        ("/who", Some("garbage"), StatusCode::UNAUTHORIZED),
-        ("/tenants", Some(key.as_str()), StatusCode::FORBIDDEN),
+    for (method, path, credential, status) in [
+        ("GET", "/tenants", None, StatusCode::UNAUTHORIZED),
+        ("GET", "/who", None, StatusCode::UNAUTHORIZED),
+        ("GET", "/who", Some("garbage"), StatusCode::UNAUTHORIZED),
+        ("GET", "/tenants", Some(key.as_str()), StatusCode::FORBIDDEN),
+        ("POST", "/tenants/rename", Some(key.as_str()), StatusCode::FORBIDDEN),
     ] {
-        let answer = call(&api, "GET", path, credential).await;
+        let answer = call(&api, method, path, credential).await;
         assert_eq!(answer.status, status);
         assert!(answer.challenge().ends_with(&named), "{}", answer.challenge());
     }
@@ -385,4 +386,20 @@ async fn what_has_no_place_can_not_be_described() {
     let settings = builder(&server).audience("urn:tenants").protected_resource(tenants());
     let refused = settings.build().await.unwrap_err();
     assert!(matches!(refused, BuildError::ProtectedResource(_)), "{refused}");
+}
+
+async fn alone(Extension(caller): Extension<Principal>) -> Result<&'static str, Rejection> {
+    caller.require("write:tenants")?;
+    Ok("changed")
+}
+
+#[tokio::test]
+async fn a_rejection_is_an_answer_of_its_own() {
+    let server = AuthorizationServer::start().await;
+    let guard = RequireScope::new(verifier(&server).await, "read:tenants").unwrap();
+    let api = Router::new().route("/alone", get(alone).route_layer(guard));
+    let token = server.issues(&server.claims());
+    let answer = call(&api, "GET", "/alone", Some(&token)).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.challenge().ends_with(r#"scope="write:tenants""#), "{}", answer.challenge());
 }

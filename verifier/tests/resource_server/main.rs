@@ -5,6 +5,7 @@ mod api_keys;
 mod authorization_server;
 mod axum;
 mod discovery;
+mod examples;
 mod feed;
 mod tokens;
 mod tower;
