@@ -59,7 +59,7 @@ pub mod token;
 
 pub use bearer::bearer_token;
 pub use claims::{AccessTokenClaims, Audience};
-pub use client::{BuildError, RequestContext, Verifier, VerifierBuilder};
+pub use client::{BuildError, Health, RequestContext, Verifier, VerifierBuilder, WhenStale};
 pub use jwks::KeySet;
 pub use principal::{ApiKey, Principal};
 pub use rejection::Rejection;

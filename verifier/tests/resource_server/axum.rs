@@ -189,7 +189,10 @@ async fn the_clients_address_comes_from_the_request_context() {
         let request = Request::builder()
             .uri("/who")
             .header(AUTHORIZATION, format!("Bearer {key}"))
-            .extension(RequestContext { client_address: Some(address.parse().unwrap()) })
+            .extension(RequestContext {
+                client_address: Some(address.parse().unwrap()),
+                ..RequestContext::default()
+            })
             .body(Body::empty());
         send(&api, request.unwrap()).await.status
     };
