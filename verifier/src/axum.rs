@@ -61,7 +61,8 @@ const CACHE: &str = "public, max-age=300";
 
 /// Extracts the caller of a request, or refuses it. The state must hold a [`Verifier`] (through [`FromRef`]).
 ///
-/// It is a [`Principal`] by all that can be asked of it.
+/// It is a [`Principal`] by all that can be asked of it. A route can have a policy of its own for when the authorization
+/// server has not been heard for too long: `.layer(Extension(WhenStale::Introspect))`.
 #[derive(Debug, Clone)]
 pub struct Verified {
     principal: Principal,
@@ -98,7 +99,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Verified, Refusal> {
         let verifier = Verifier::from_ref(state);
-        match verify(&verifier, &parts.headers, &parts.extensions).await {
+        match verify(&verifier, &parts.headers, &parts.extensions, None).await {
             Ok(principal) => Ok(Verified { principal, verifier }),
             Err(rejection) => Err(Refusal::new(&verifier, rejection)),
         }

@@ -63,7 +63,7 @@ pub mod tower;
 
 pub use bearer::bearer_token;
 pub use claims::{AccessTokenClaims, Audience};
-pub use client::{BuildError, RequestContext, Verifier, VerifierBuilder};
+pub use client::{BuildError, Health, RequestContext, Verifier, VerifierBuilder, WhenStale};
 pub use client_address::TrustedProxies;
 pub use jwks::KeySet;
 pub use principal::{ApiKey, Principal};

@@ -35,6 +35,12 @@
 //!    [trusted proxies](crate::VerifierBuilder::trusted_proxies). The peer's address is looked for in the extensions: as
 //!    axum's `ConnectInfo<SocketAddr>` (with the feature `axum`), or as a [`SocketAddr`];
 //! 3. unknown, and keys that are confined to networks are refused.
+//!
+//! # When the authorization server has not been heard for too long
+//!
+//! What then becomes of a request is decided by the first of these that says something: a [`RequestContext`] in its
+//! extensions, [`RequireScope::when_stale`], a [`WhenStale`] in its extensions,
+//! [`VerifierBuilder::when_stale`](crate::VerifierBuilder::when_stale).
 
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
@@ -45,7 +51,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tower::{Layer, Service};
 
-use crate::client::{RequestContext, Verifier};
+use crate::client::{RequestContext, Verifier, WhenStale};
 use crate::principal::Principal;
 use crate::rejection::Rejection;
 use crate::scope::{Scope, ScopeError};
@@ -62,12 +68,20 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 pub struct RequireScope {
     verifier: Verifier,
     required: Scope,
+    when_stale: Option<WhenStale>,
 }
 
 impl RequireScope {
     /// Requires `scope`, written as in `read:tenants`. An error if that is no scope.
     pub fn new(verifier: Verifier, scope: &str) -> Result<RequireScope, ScopeError> {
-        Ok(RequireScope { verifier, required: scope.parse()? })
+        Ok(RequireScope { verifier, required: scope.parse()?, when_stale: None })
+    }
+
+    /// How requests to what is behind this layer are decided when the authorization server has not been heard for too
+    /// long; without it as [`VerifierBuilder::when_stale`](crate::VerifierBuilder::when_stale) says.
+    pub fn when_stale(mut self, policy: WhenStale) -> RequireScope {
+        self.when_stale = Some(policy);
+        self
     }
 
     async fn check(
@@ -75,7 +89,7 @@ impl RequireScope {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Principal, Rejection> {
-        let principal = verify(&self.verifier, headers, extensions).await?;
+        let principal = verify(&self.verifier, headers, extensions, self.when_stale).await?;
         principal.require_scope(&self.required)?;
         Ok(principal)
     }
@@ -142,9 +156,13 @@ pub(crate) async fn verify(
     verifier: &Verifier,
     headers: &HeaderMap,
     extensions: &Extensions,
+    when_stale: Option<WhenStale>,
 ) -> Result<Principal, Rejection> {
     let header = authorization(headers)?;
-    verifier.verify(header, &context(verifier, headers, extensions)).await
+    let mut context = context(verifier, headers, extensions);
+    let policies = [context.when_stale, when_stale, extensions.get().copied()];
+    context.when_stale = policies.into_iter().flatten().next();
+    verifier.verify(header, &context).await
 }
 
 /// The answer to a request that is refused (RFC 6750 §3).
@@ -187,7 +205,7 @@ fn context(verifier: &Verifier, headers: &HeaderMap, extensions: &Extensions) ->
         let forwarded = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
         verifier.trusted_proxies().client_address(peer, forwarded)
     });
-    RequestContext { client_address }
+    RequestContext { client_address, ..RequestContext::default() }
 }
 
 fn peer(extensions: &Extensions) -> Option<IpAddr> {

@@ -198,9 +198,12 @@ async fn the_clients_address_comes_from_the_request_context() {
         let request = Request::builder()
             .uri("/who")
             .header(AUTHORIZATION, format!("Bearer {key}"))
-            .extension(RequestContext { client_address: Some(address.parse().unwrap()) })
             // What the application says goes before what was found out.
             .extension(ConnectInfo("192.0.2.7:4711".parse::<SocketAddr>().unwrap()))
+            .extension(RequestContext {
+                client_address: Some(address.parse().unwrap()),
+                ..RequestContext::default()
+            })
             .body(Body::empty());
         send(&api, request.unwrap()).await.status
     };

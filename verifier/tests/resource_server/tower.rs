@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use portcullis_verifier::network::Network;
 use portcullis_verifier::tower::RequireScope;
-use portcullis_verifier::{Principal, ProtectedResource, RequestContext, Verifier};
+use portcullis_verifier::{Principal, ProtectedResource, RequestContext, Verifier, WhenStale};
 use serde_json::{Value, json};
 
 use super::authorization_server::AuthorizationServer;
@@ -124,7 +124,10 @@ async fn the_caller_is_known_by_the_address_of_its_connection() {
     let key = server.makes_key("key_1", json!({"allowed_ips": ["192.0.2.0/24"]}));
     let request = || request(Some(&key));
     let from = |peer: &str| request().extension(peer.parse::<SocketAddr>().unwrap());
-    let said = |address: &str| RequestContext { client_address: Some(address.parse().unwrap()) };
+    let said = |address: &str| RequestContext {
+        client_address: Some(address.parse().unwrap()),
+        ..RequestContext::default()
+    };
     for (request, status) in [
         (request(), StatusCode::UNAUTHORIZED),
         (from("192.0.2.1:1"), StatusCode::OK),
@@ -155,4 +158,44 @@ async fn it_stands_among_other_layers_and_passes_their_errors_on() {
     );
     let refused = service.oneshot(call(None)).await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_becomes_of_requests_while_the_log_is_silent_is_a_matter_of_the_route() {
+    let server = AuthorizationServer::start().await;
+    let settings = builder(&server).max_staleness(Duration::from_millis(500));
+    let verifier = settings.build().await.unwrap();
+    let guard = RequireScope::new(verifier.clone(), "read:tenants").unwrap();
+    let route = |guard: RequireScope| {
+        let service = service_fn(async |_: Request<String>| {
+            Ok::<_, Infallible>(Response::new(Full::default()))
+        });
+        Api { service: guard.layer(service), reached: Arc::default() }
+    };
+    let closed = route(guard.clone());
+    let open = route(guard.clone().when_stale(WhenStale::KeepVerifyingSignatures));
+    let asking = route(guard.when_stale(WhenStale::Introspect));
+    let token = server.issues(&server.claims());
+    let key = server.makes_key("key_1", json!({}));
+    let call = |credential: &str| request(Some(credential));
+    server.beats(false);
+    until(async || !verifier.is_available()).await;
+
+    let context = |when_stale| RequestContext { when_stale, ..RequestContext::default() };
+    let closed_by_hand = call(&token).extension(context(Some(WhenStale::FailClosed)));
+    let left_alone = call(&token).extension(context(None));
+    let by_extension = call(&token).extension(WhenStale::KeepVerifyingSignatures);
+    for (api, request, status) in [
+        (&closed, call(&token), 503),
+        (&open, call(&token), 200),
+        (&asking, call(&key), 200),
+        // What is said of the request itself goes before what is said of its route.
+        (&open, closed_by_hand, 503),
+        (&open, left_alone, 200),
+    ] {
+        let (parts, body) = send(api, request.body(String::new()).unwrap()).await;
+        assert_eq!(parts.status, status, "{body}");
+    }
+    let (parts, body) = send(&closed, by_extension.body(String::new()).unwrap()).await;
+    assert_eq!(parts.status, StatusCode::OK, "{body}");
 }
