@@ -43,8 +43,9 @@ struct Known {
     /// Both with the leeway in it.
     accepted_from: i64,
     accepted_until: i64,
-    allowed_networks: Option<Vec<Network>>,
-    descent: Descent,
+    allowed_networks: Option<Box<[Network]>>,
+    /// Apart from the rest, which is looked at more often.
+    descent: Box<Descent>,
     /// Of the keys that it was verified with.
     generation: u64,
     /// How much of the log was known when the token was last looked for in it. While there is no more, it lives.
@@ -203,8 +204,8 @@ impl Known {
         Known {
             accepted_from: claims.nbf.map_or(i64::MIN, |nbf| nbf.saturating_sub(leeway)),
             accepted_until: claims.exp.saturating_add(leeway),
-            allowed_networks: claims.allowed_ips.clone(),
-            descent: Descent::of(&claims),
+            allowed_networks: claims.allowed_ips.as_deref().map(Box::from),
+            descent: Box::new(Descent::of(&claims)),
             generation,
             alive_at: AtomicU64::new(NEVER),
             principal: Principal::from_claims(claims),

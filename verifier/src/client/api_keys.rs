@@ -178,6 +178,10 @@ impl ApiKeys {
 
     /// The server's answer, to a question that is put once however many ask.
     async fn answer(&self, text: &str, digest: Digest) -> Result<Arc<Known>, Rejection> {
+        let before = self.answers.get(&digest).await;
+        if let Some(known) = before.filter(|known| known.age(Instant::now()) >= ANSWER_FOR) {
+            self.forget_answer(digest, &known).await;
+        }
         let question = self.ask(text, digest);
         self.answers.try_get_with(digest, question).await.map_err(|rejection| (*rejection).clone())
     }
@@ -215,6 +219,10 @@ impl ApiKeys {
     /// Removes that very answer, not a newer one that another call may have put there meanwhile.
     async fn forget(&self, digest: Digest, outdated: &Arc<Known>) {
         self.remembered.forget_if(&digest, |known| Arc::ptr_eq(known, outdated));
+        self.forget_answer(digest, outdated).await;
+    }
+
+    async fn forget_answer(&self, digest: Digest, outdated: &Arc<Known>) {
         self.answers
             .entry(digest)
             .and_compute_with(|entry| {

@@ -1,14 +1,14 @@
 //! What has been found out about credentials, by their SHA-256, in bounded memory.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::key;
 
 /// The SHA-256 of a credential: its text is kept nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Digest([u8; 32]);
 
 impl Digest {
@@ -18,12 +18,6 @@ impl Digest {
 
     fn number(self, part: usize) -> u64 {
         self.0.iter().skip(part * 8).take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    }
-}
-
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.number(0));
     }
 }
 
@@ -55,7 +49,8 @@ pub(super) struct Remembered<V> {
 }
 
 struct Shard<V> {
-    places: HashMap<Digest, usize, BuildHasherDefault<AsItIs>>,
+    /// By the beginning of the digest, which keeps it small. Should two begin alike, the later takes the other's place.
+    places: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     slots: Vec<Slot<V>>,
     hand: usize,
 }
@@ -70,6 +65,7 @@ struct Slot<V> {
 impl<V> Remembered<V> {
     const MOST_SHARDS: usize = 64;
     const LEAST_EACH: usize = 512;
+    const MOST_EACH: usize = 1 << 24;
 
     /// Holds at most so many; with 0, none.
     pub(super) fn new(most: usize) -> Remembered<V> {
@@ -77,14 +73,14 @@ impl<V> Remembered<V> {
         let new = || Shard { places: HashMap::default(), slots: Vec::new(), hand: 0 };
         Remembered {
             shards: std::iter::repeat_with(|| RwLock::new(new())).take(shards).collect(),
-            most_each: most / shards,
+            most_each: (most / shards).min(Self::MOST_EACH),
         }
     }
 
     /// What `read` makes of what is remembered. It should be quick, for it runs under a lock.
     pub(super) fn with<R>(&self, digest: &Digest, read: impl FnOnce(&V) -> R) -> Option<R> {
         let shard = self.read(digest);
-        let slot = shard.slots.get(*shard.places.get(digest)?)?;
+        let slot = &shard.slots[shard.place_of(digest)?];
         // Written only when it must be, or every check would take the line from the other processors.
         if !slot.is_used.load(Ordering::Relaxed) {
             slot.is_used.store(true, Ordering::Relaxed);
@@ -102,8 +98,9 @@ impl<V> Remembered<V> {
     /// Forgets it, if it is still what `is_it` means.
     pub(super) fn forget_if(&self, digest: &Digest, is_it: impl FnOnce(&V) -> bool) {
         let mut shard = self.write(digest);
-        let place = shard.places.get(digest).copied();
-        if let Some(place) = place.filter(|place| is_it(&shard.slots[*place].value)) {
+        if let Some(place) =
+            shard.place_of(digest).filter(|place| is_it(&shard.slots[*place].value))
+        {
             shard.forget(place);
         }
     }
@@ -143,18 +140,30 @@ impl<V> Remembered<V> {
 }
 
 impl<V> Shard<V> {
+    fn place_of(&self, digest: &Digest) -> Option<usize> {
+        let place = usize::try_from(*self.places.get(&digest.number(0))?).ok()?;
+        self.slots.get(place).filter(|slot| slot.digest == *digest).map(|_| place)
+    }
+
     fn insert(&mut self, slot: Slot<V>, most: usize) {
-        if let Some(place) = self.places.get(&slot.digest) {
-            self.slots[*place] = slot;
+        let beginning = slot.digest.number(0);
+        let taken = self.places.get(&beginning).and_then(|place| usize::try_from(*place).ok());
+        if let Some(place) = taken {
+            self.slots[place] = slot;
         } else if self.slots.len() < most {
-            self.places.insert(slot.digest, self.slots.len());
+            self.put_place(beginning, self.slots.len());
             self.slots.push(slot);
         } else {
             let place = self.next_victim();
-            self.places.remove(&self.slots[place].digest);
-            self.places.insert(slot.digest, place);
+            self.places.remove(&self.slots[place].digest.number(0));
+            self.put_place(beginning, place);
             self.slots[place] = slot;
         }
+    }
+
+    fn put_place(&mut self, beginning: u64, place: usize) {
+        // There are fewer places than that: see `new`.
+        self.places.insert(beginning, u32::try_from(place).unwrap_or(u32::MAX));
     }
 
     /// Ends after one round at the latest, for each that is spared is not spared again. There is at least one slot.
@@ -170,9 +179,9 @@ impl<V> Shard<V> {
 
     fn forget(&mut self, place: usize) {
         let gone = self.slots.swap_remove(place);
-        self.places.remove(&gone.digest);
+        self.places.remove(&gone.digest.number(0));
         if let Some(moved) = self.slots.get(place) {
-            self.places.insert(moved.digest, place);
+            self.put_place(moved.digest.number(0), place);
         }
     }
 }

@@ -111,12 +111,6 @@ impl SubjectHashing {
     pub(super) fn new() -> SubjectHashing {
         SubjectHashing { key: RandomState::new().hash_one(0) }
     }
-
-    /// By bits that the table itself uses neither to choose a place nor to tell its neighbours apart.
-    pub(super) fn table_of(self, subject: Subject, tables: usize) -> usize {
-        let hash = self.hash_one(subject);
-        usize::try_from(hash >> 40 & 0xffff).unwrap_or(0) % tables
-    }
 }
 
 impl BuildHasher for SubjectHashing {
@@ -217,7 +211,8 @@ mod tests {
         for n in 0..64_000_u64 {
             // The time is the same, the rest random, as in ids that are made at once.
             let random = RandomState::new().hash_one(n);
-            counts[hashing.table_of(Subject::with_kind(1 << 32, random, 1), 64)] += 1;
+            let hash = hashing.hash_one(Subject::with_kind(1 << 32, random, 1));
+            counts[super::super::table_of(hash)] += 1;
         }
         assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
     }

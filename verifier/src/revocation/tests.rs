@@ -230,7 +230,7 @@ fn memory_is_given_back_when_much_has_expired() {
         }
     };
     let capacity =
-        || set.read().tables.iter().map(|tables| tables.revoked.capacity()).sum::<usize>();
+        || set.state.read().tables.iter().map(|tables| tables.revoked.capacity()).sum::<usize>();
     fill(0..100_000, 100);
     fill(100_000..100_100, 200);
     let full = capacity();
