@@ -3,6 +3,8 @@
 //! A [`Verifier`] finds the authorization server by its issuer, fetches its signing keys and follows its revocation log,
 //! so that a token or key that is revoked there is refused here a moment later.
 //!
+//! # Quick start
+//!
 //! ```no_run
 //! use portcullis_verifier::{RequestContext, Verifier};
 //!
@@ -21,7 +23,36 @@
 //! # }
 //! ```
 //!
-//! With the feature `axum` there are an extractor and a layer; see the module `axum`.
+//! Scopes are no mere words: a broader one covers narrower ones.
+//!
+//! ```
+//! use portcullis_verifier::{Scope, ScopeSet};
+//!
+//! let granted: ScopeSet = "write:tenants read:users/acme".parse()?;
+//! let covers = |required: &str| required.parse::<Scope>().map(|scope| granted.covers(&scope));
+//! assert!(covers("read:tenants")?);
+//! assert!(covers("write:tenants/acme")?);
+//! assert!(covers("read:users/acme")?);
+//! assert!(!covers("read:users")?);
+//! # Ok::<(), portcullis_verifier::ScopeError>(())
+//! ```
+//!
+//! A refusal knows its status and its challenge (RFC 6750 §3):
+//!
+//! ```
+//! use portcullis_verifier::{Rejection, bearer_token};
+//!
+//! assert_eq!(bearer_token("Bearer abc"), Ok("abc"));
+//! let refused = bearer_token("Basic YTpi").unwrap_err();
+//! assert_eq!((refused.status(), refused.challenge(None, None)), (401, "Bearer".to_owned()));
+//! let refused = Rejection::InsufficientScope { required: "read:tenants".parse()? };
+//! assert_eq!(refused.status(), 403);
+//! assert!(refused.challenge(None, None).ends_with("scope=\"read:tenants\""));
+//! # Ok::<(), portcullis_verifier::ScopeError>(())
+//! ```
+//!
+//! With the feature `axum` there are an extractor, a layer, and the API's description of itself; with the feature
+//! `tower` a layer for every service that takes `http` requests. See the modules of these names.
 //!
 //! # How it decides
 //!
@@ -37,7 +68,7 @@
 //!
 //! # The parts
 //!
-//! All but [`client`] and `axum` are pure: they do no input or output and take the time as an argument. The
+//! All but [`client`], `tower` and `axum` are pure: they do no input or output and take the time as an argument. The
 //! authorization server issues what it issues with these same parts.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -72,3 +103,13 @@ pub use rejection::Rejection;
 pub use revocation::RevocationSet;
 pub use scope::{Scope, ScopeError, ScopeSet};
 pub use token::{Expected, TokenError, verify_access_token};
+
+/// The code of the README and of the guide, as tests.
+#[cfg(all(doctest, feature = "axum"))]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../docs/guides/resource-server.md")]
+    struct Guide;
+}
