@@ -61,10 +61,10 @@
 //!   that one of these has changed so that tokens issued before a certain moment no longer tell the truth: they are
 //!   refused, and the client gets a new one by refreshing.
 //! - An API key whose checksum is wrong is refused on the spot. Any other is introspected once (RFC 7662) and remembered
-//!   by its SHA-256 for a minute, or until the log says that the key, its organization, project, creator or owner (the
-//!   user whose role bounds it now) has changed.
-//! - When the log hasn't been heard for five minutes, every request is refused with 503: what has been revoked
-//!   meanwhile can't be known.
+//!   by its SHA-256 until the log says that the key, its organization, project, creator or owner (the user whose role
+//!   bounds it now) has changed.
+//! - When the log hasn't been heard for five minutes, what has been revoked meanwhile can't be known: [`WhenStale`]
+//!   decides what becomes of requests. By default they are refused with 503.
 //!
 //! # The parts
 //!

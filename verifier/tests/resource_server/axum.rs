@@ -14,7 +14,7 @@ use ::axum::{Extension, Router};
 use portcullis_verifier::axum::{Refusal, RequireScope, Verified, protected_resource};
 use portcullis_verifier::network::Network;
 use portcullis_verifier::{
-    BuildError, Principal, ProtectedResource, Rejection, RequestContext, Verifier,
+    BuildError, Principal, ProtectedResource, Rejection, RequestContext, Verifier, WhenStale,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -405,4 +405,23 @@ async fn a_rejection_is_an_answer_of_its_own() {
     let answer = call(&api, "GET", "/alone", Some(&token)).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert!(answer.challenge().ends_with(r#"scope="write:tenants""#), "{}", answer.challenge());
+}
+
+#[tokio::test]
+async fn a_route_with_the_extractor_can_have_a_policy_too() {
+    let server = AuthorizationServer::start().await;
+    let settings = builder(&server).max_staleness(Duration::from_millis(500));
+    let verifier = settings.build().await.unwrap();
+    let policy = Extension(WhenStale::KeepVerifyingSignatures);
+    let api = Router::new()
+        .route("/open", get(who).layer(policy))
+        .route("/closed", get(who))
+        .with_state(App { verifier: verifier.clone() });
+    let token = server.issues(&server.claims());
+    server.beats(false);
+    until(async || !verifier.is_available()).await;
+    for (path, status) in [("/open", StatusCode::OK), ("/closed", StatusCode::SERVICE_UNAVAILABLE)]
+    {
+        assert_eq!(call(&api, "GET", path, Some(&token)).await.status, status, "{path}");
+    }
 }
