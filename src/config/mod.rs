@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use portcullis_verifier::TrustedProxies;
 use portcullis_verifier::key::Prefix;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub struct Settings {
     /// Further brands in force beside it: former ones, and those of other products.
     pub further_brands: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed, as CIDR ranges.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     pub tokens: TokenSettings,
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,
@@ -75,7 +75,7 @@ impl Default for Settings {
             master_key: String::new(),
             brand: "pc".to_owned(),
             further_brands: Vec::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             tokens: TokenSettings::default(),
             api_keys: ApiKeySettings::default(),
             login: LoginSettings::default(),
@@ -105,7 +105,7 @@ pub struct Config {
     pub master_key_file: PathBuf,
     pub brand: String,
     pub further_brands: Vec<String>,
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     pub tokens: TokenSettings,
     pub api_keys: ApiKeySettings,
     pub login: LoginSettings,

@@ -618,7 +618,7 @@ async fn a_key_works_only_from_the_networks_that_it_names(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
     let proxied = |settings: &mut Settings| {
-        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()].into();
     };
     let Some(server) = Server::start_with(database, proxied).await else { return };
     let world = World::around(server).await;

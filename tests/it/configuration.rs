@@ -44,7 +44,7 @@ async fn a_flag_beats_a_variable_which_beats_the_file_which_beats_the_default() 
 
     here.set("PORTCULLIS_LISTEN", "127.0.0.1:8082");
     here.set("PORTCULLIS_TOKENS__ACCESS_TOKEN_SECONDS", "62");
-    here.set("PORTCULLIS_TRUSTED_PROXIES", "[\"10.0.0.0/8\", \"::1/128\"]");
+    here.set("PORTCULLIS_TRUSTED_PROXIES", "[\"10.0.0.0/8\", \"::1\"]");
     here.set("PORTCULLIS_LOG__FORMAT", "json");
     let settings = in_force(&here, &[]);
     assert_eq!(settings["listen"], "127.0.0.1:8082");
@@ -180,6 +180,7 @@ async fn a_wrong_setting_in_the_file_is_named() {
         ("[login]\nsession_seconds = 0", &["login.session_seconds"]),
         ("[log]\nformat = 'xml'", &["`log.format`", "xml"]),
         ("trusted_proxies = ['10.0.0.0/33']", &["`trusted_proxies", "portcullis.toml"]),
+        ("trusted_proxies = ['10.0.0.7/8']", &["`trusted_proxies", "beyond the prefix"]),
         ("trusted_proxies = '10.0.0.0/8'", &["`trusted_proxies`"]),
         ("brand = 'My Brand'", &["brand", "`My Brand`"]),
         ("further_brands = 'acme'", &["`further_brands`", "acme"]),

@@ -436,7 +436,7 @@ async fn a_flood_of_guesses_is_turned_away_and_the_rest_goes_on(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
     let behind_proxy = |settings: &mut portcullis::config::Settings| {
-        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()].into();
     };
     let Some(server) = Server::start_with(database, behind_proxy).await else { return };
     let world = World::around(server).await;

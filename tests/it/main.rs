@@ -4,7 +4,9 @@
 //! `PORTCULLIS_TEST_POSTGRES_URL` names; without it those tests say so and pass, unless
 //! `PORTCULLIS_TEST_REQUIRE_SERVICES=1` asks for a failure instead. So with the Redis of `PORTCULLIS_TEST_REDIS_URL`, and
 //! with Debian's packages `nginx` (or the program that `PORTCULLIS_TEST_NGINX` names), `chromium` and `chromium-driver`;
-//! what the browser saw is in `target/screenshots`.
+//! what the browser saw is in `target/screenshots`. So too with what the guides for other languages need:
+//! `PORTCULLIS_TEST_NODE_MODULES` is a folder `node_modules` with `jose`, `PORTCULLIS_TEST_PYTHON` a Python with
+//! `PyJWT[crypto]`.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -45,6 +47,7 @@ mod members;
 mod oauth2_client;
 mod openapi;
 mod organizations;
+mod other_languages;
 mod projects;
 mod query_plans;
 mod races;

@@ -1,17 +1,18 @@
-//! For resource servers built with axum: an extractor and a layer.
+//! For resource servers built with axum: an extractor, a layer, and the API's description of itself.
 //!
 //! ```no_run
+//! use axum::extract::Path;
 //! use axum::routing::{get, post};
 //! use axum::{Extension, Router};
-//! use portcullis_verifier::axum::{RequireScope, Verified};
-//! use portcullis_verifier::{Principal, Rejection, ScopeError, Verifier};
+//! use portcullis_verifier::axum::{Refusal, RequireScope, Verified, protected_resource};
+//! use portcullis_verifier::{Principal, ScopeError, Verifier};
 //!
 //! async fn list(Extension(caller): Extension<Principal>) -> String {
 //!     format!("the tenants of {:?}", caller.organization())
 //! }
 //!
-//! async fn rename(Verified(caller): Verified) -> Result<&'static str, Rejection> {
-//!     caller.require("write:tenants/acme")?;
+//! async fn rename(caller: Verified, Path(id): Path<String>) -> Result<&'static str, Refusal> {
+//!     caller.require(&format!("write:tenants/{id}"))?;
 //!     Ok("renamed")
 //! }
 //!
@@ -19,174 +20,156 @@
 //!     let reads = RequireScope::new(verifier.clone(), "read:tenants")?;
 //!     Ok(Router::new()
 //!         .route("/tenants", get(list).route_layer(reads))
-//!         .route("/tenants/acme", post(rename))
+//!         .route("/tenants/{id}", post(rename))
+//!         .merge(protected_resource(&verifier))
 //!         .with_state(verifier))
 //! }
 //! ```
+//!
+//! # From where a request comes
+//!
+//! API keys may be confined to networks. Serve with
+//! `into_make_service_with_connect_info::<SocketAddr>()`, and name your proxies to
+//! [`VerifierBuilder::trusted_proxies`](crate::VerifierBuilder::trusted_proxies): then the caller's address is found
+//! without further doing. Where the address can't be known, such keys are refused. The module [`tower`](crate::tower)
+//! tells what else is looked at.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts, Request};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::Router;
+use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    CACHE_CONTROL, CONTENT_TYPE,
+};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
+use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use tower::{Layer, Service};
+use axum::routing::get;
 
-use crate::client::{RequestContext, Verifier};
+use crate::client::Verifier;
 use crate::principal::Principal;
 use crate::rejection::Rejection;
-use crate::scope::{Scope, ScopeError};
+pub use crate::tower::{RequireScope, RequireScopeService};
+use crate::tower::{respond, verify};
+
+/// As long as the authorization server's own metadata.
+const CACHE: &str = "public, max-age=300";
 
 /// Extracts the caller of a request, or refuses it. The state must hold a [`Verifier`] (through [`FromRef`]).
 ///
-/// Put a [`RequestContext`] into the request's extensions if keys are to be confined to networks: only you know which
-/// header your proxies can be trusted with.
+/// It is a [`Principal`] by all that can be asked of it. A route can have a policy of its own for when the authorization
+/// server has not been heard for too long: `.layer(Extension(WhenStale::Introspect))`.
 #[derive(Debug, Clone)]
-pub struct Verified(pub Principal);
+pub struct Verified {
+    principal: Principal,
+    verifier: Verifier,
+}
+
+impl Verified {
+    /// As [`Principal::require`], for scopes that depend on the request. What it refuses with has the challenge of the
+    /// verifier, realm and resource metadata included.
+    pub fn require(&self, scope: &str) -> Result<(), Refusal> {
+        self.principal.require(scope).map_err(|rejection| Refusal::new(&self.verifier, rejection))
+    }
+
+    /// The caller alone.
+    pub fn into_principal(self) -> Principal {
+        self.principal
+    }
+}
+
+impl Deref for Verified {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
 
 impl<S> FromRequestParts<S> for Verified
 where
     S: Send + Sync,
     Verifier: FromRef<S>,
 {
-    type Rejection = Response;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Verified, Response> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Verified, Refusal> {
         let verifier = Verifier::from_ref(state);
-        match verify(&verifier, &parts.headers, &parts.extensions).await {
-            Ok(principal) => Ok(Verified(principal)),
-            Err(rejection) => Err(verifier.refuse(&rejection)),
+        match verify(&verifier, &parts.headers, &parts.extensions, None).await {
+            Ok(principal) => Ok(Verified { principal, verifier }),
+            Err(rejection) => Err(Refusal::new(&verifier, rejection)),
         }
     }
 }
 
-/// Lets only those requests through whose credential covers a scope, with the [`Principal`] in their extensions.
+/// A request was refused: what a handler answers then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    rejection: Rejection,
+    challenge: String,
+}
+
+impl Refusal {
+    fn new(verifier: &Verifier, rejection: Rejection) -> Refusal {
+        Refusal { challenge: verifier.challenge(&rejection), rejection }
+    }
+
+    /// Why it was refused.
+    pub fn rejection(&self) -> &Rejection {
+        &self.rejection
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        respond(&self.rejection, &self.challenge)
+    }
+}
+
+/// `GET /.well-known/oauth-protected-resource` and the path of the audience after it: what
+/// [`VerifierBuilder::protected_resource`](crate::VerifierBuilder::protected_resource) was told, for clients that look
+/// for the authorization server of this API (RFC 9728). Without that there is no route.
 ///
-/// Refuses with 401, 403 or 503 before the request's body is read.
-#[derive(Debug, Clone)]
-pub struct RequireScope {
-    verifier: Verifier,
-    required: Scope,
+/// Merge it into the router that stands at the root of the audience's host. Pages of every origin may read it.
+pub fn protected_resource<S: Clone + Send + Sync + 'static>(verifier: &Verifier) -> Router<S> {
+    let Some(metadata) = verifier.protected_resource() else {
+        return Router::new();
+    };
+    let json: Arc<str> = metadata.json().into();
+    let document = async move || {
+        let headers = [
+            (CONTENT_TYPE, "application/json"),
+            (CACHE_CONTROL, CACHE),
+            (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        ];
+        (headers, json.to_string())
+    };
+    // Clients in a browser send headers of their own, and so their browser asks first.
+    let preflight = async || {
+        let headers = [
+            (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+            (ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        ];
+        (StatusCode::NO_CONTENT, headers)
+    };
+    Router::new().route(metadata.path(), get(document).options(preflight))
 }
 
-impl RequireScope {
-    /// Requires `scope`, written as in `read:tenants`. An error if that is no scope.
-    pub fn new(verifier: Verifier, scope: &str) -> Result<RequireScope, ScopeError> {
-        Ok(RequireScope { verifier, required: scope.parse()? })
-    }
-
-    async fn check(
-        &self,
-        headers: &HeaderMap,
-        extensions: &Extensions,
-    ) -> Result<Principal, Rejection> {
-        let principal = verify(&self.verifier, headers, extensions).await?;
-        principal.require_scope(&self.required)?;
-        Ok(principal)
-    }
-}
-
-impl<S> Layer<S> for RequireScope {
-    type Service = RequireScopeService<S>;
-
-    fn layer(&self, inner: S) -> RequireScopeService<S> {
-        RequireScopeService { inner, rule: self.clone() }
-    }
-}
-
-/// The service that [`RequireScope`] makes.
-#[derive(Debug, Clone)]
-pub struct RequireScopeService<S> {
-    inner: S,
-    rule: RequireScope,
-}
-
-impl<S> Service<Request> for RequireScopeService<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        // The one that has been polled ready goes along; a fresh clone stays for the next call.
-        let fresh = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, fresh);
-        let rule = self.rule.clone();
-        async move {
-            let (mut parts, body) = request.into_parts();
-            match rule.check(&parts.headers, &parts.extensions).await {
-                Ok(principal) => {
-                    parts.extensions.insert(principal);
-                    inner.call(Request::from_parts(parts, body)).await
-                }
-                Err(rejection) => Ok(rule.verifier.refuse(&rejection)),
-            }
-        }
-        .boxed()
-    }
-}
-
-async fn verify(
-    verifier: &Verifier,
-    headers: &HeaderMap,
-    extensions: &Extensions,
-) -> Result<Principal, Rejection> {
-    let context = extensions.get::<RequestContext>().copied().unwrap_or_default();
-    let header = authorization(headers)?;
-    verifier.verify(header, &context).await
-}
-
-fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Rejection::MalformedRequest("There is more than one Authorization header."));
-    }
-    first.map(HeaderValue::to_str).transpose().map_err(|_| {
-        Rejection::MalformedRequest("The Authorization header has a character that is not ASCII.")
-    })
-}
-
-impl Verifier {
-    /// The response to a request that is refused, with this verifier's realm and resource metadata.
-    pub fn refuse(&self, rejection: &Rejection) -> Response {
-        respond(rejection, &self.challenge(rejection))
-    }
-}
-
-/// As [`Verifier::refuse`], without realm and resource metadata.
+/// Without realm and resource metadata, which only a verifier knows: [`Verified::require`] and [`Verifier::refuse`] name
+/// them.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         respond(&self, &self.challenge(None, None))
     }
 }
 
-fn respond(rejection: &Rejection, challenge: &str) -> Response {
-    let status =
-        StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let body = axum::Json(serde_json::json!({
-        "error": rejection.code(),
-        "error_description": rejection.description(),
-    }));
-    let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Rejection::Unavailable(_) = rejection {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    if let Ok(challenge) = HeaderValue::from_str(challenge) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
-    response
+/// Who has made the connection, where axum was asked to remember it.
+pub(crate) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    let real = extensions.get().map(|ConnectInfo(peer)| *peer);
+    real.or_else(|| extensions.get().map(|MockConnectInfo(peer)| *peer))
 }

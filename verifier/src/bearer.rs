@@ -8,6 +8,17 @@ use crate::token;
 /// The scheme is compared in any case, as RFC 9110 §11.1 asks; another scheme counts as no credential at all.
 /// At most [`token::MAX_LENGTH`] bytes of token are accepted.
 pub fn bearer_token(header: &str) -> Result<&str, Rejection> {
+    let credential = unchecked_bearer_token(header)?;
+    if !is_b64token(credential) {
+        return Err(Rejection::MalformedRequest(
+            "The credential in the Authorization header has a character that no credential has.",
+        ));
+    }
+    Ok(credential)
+}
+
+/// The same before its characters are looked at, which takes longer than to find it among those that are known.
+pub(crate) fn unchecked_bearer_token(header: &str) -> Result<&str, Rejection> {
     let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
         return Err(Rejection::MissingCredential);
@@ -21,11 +32,6 @@ pub fn bearer_token(header: &str) -> Result<&str, Rejection> {
     if credential.len() > token::MAX_LENGTH {
         return Err(Rejection::MalformedRequest(
             "The credential in the Authorization header is too long.",
-        ));
-    }
-    if !is_b64token(credential) {
-        return Err(Rejection::MalformedRequest(
-            "The credential in the Authorization header has a character that no credential has.",
         ));
     }
     Ok(credential)

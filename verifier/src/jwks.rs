@@ -23,6 +23,8 @@ pub struct KeySet {
 /// One key and the only algorithm that it verifies, so that a token can't choose its own.
 #[derive(Clone)]
 pub(crate) struct VerificationKey {
+    /// As it was published, to tell whether it is still the same.
+    parameters: AlgorithmParameters,
     pub(crate) algorithm: Algorithm,
     pub(crate) key: DecodingKey,
     pub(crate) validation: Validation,
@@ -101,6 +103,13 @@ impl KeySet {
         self.keys.contains_key(kid)
     }
 
+    /// Whether each key of `other` is here, and the same.
+    pub(crate) fn has_all_of(&self, other: &KeySet) -> bool {
+        other.keys.iter().all(|(kid, key)| {
+            self.find(kid).is_some_and(|found| found.parameters == key.parameters)
+        })
+    }
+
     pub(crate) fn find(&self, kid: &str) -> Option<&VerificationKey> {
         self.keys.get(kid)
     }
@@ -127,6 +136,7 @@ impl VerificationKey {
             return None;
         }
         Some(VerificationKey {
+            parameters: jwk.algorithm.clone(),
             algorithm,
             key: DecodingKey::from_jwk(jwk).ok()?,
             validation: signature_only(algorithm),
@@ -240,6 +250,17 @@ mod tests {
             ed("good"),
         ]);
         assert_eq!(format!("{keys:?}"), r#"{"good"}"#);
+    }
+
+    #[test]
+    fn a_key_that_has_gone_or_is_another_is_missed() {
+        let both = read(vec![ec("a"), ed("b")]);
+        assert!(both.has_all_of(&read(vec![])) && both.has_all_of(&both));
+        assert!(both.has_all_of(&read(vec![ed("b")])));
+        assert!(!read(vec![ed("b")]).has_all_of(&both));
+        let changed = with(ed("b"), "x", json!(URL_SAFE_NO_PAD.encode([2; 32])));
+        assert!(!read(vec![ec("a"), changed]).has_all_of(&both));
+        assert!(!read(vec![ec("a"), ec("b")]).has_all_of(&both));
     }
 
     #[test]

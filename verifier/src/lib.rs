@@ -3,6 +3,8 @@
 //! A [`Verifier`] finds the authorization server by its issuer, fetches its signing keys and follows its revocation log,
 //! so that a token or key that is revoked there is refused here a moment later.
 //!
+//! # Quick start
+//!
 //! ```no_run
 //! use portcullis_verifier::{RequestContext, Verifier};
 //!
@@ -21,7 +23,36 @@
 //! # }
 //! ```
 //!
-//! With the feature `axum` there are an extractor and a layer; see the module `axum`.
+//! Scopes are no mere words: a broader one covers narrower ones.
+//!
+//! ```
+//! use portcullis_verifier::{Scope, ScopeSet};
+//!
+//! let granted: ScopeSet = "write:tenants read:users/acme".parse()?;
+//! let covers = |required: &str| required.parse::<Scope>().map(|scope| granted.covers(&scope));
+//! assert!(covers("read:tenants")?);
+//! assert!(covers("write:tenants/acme")?);
+//! assert!(covers("read:users/acme")?);
+//! assert!(!covers("read:users")?);
+//! # Ok::<(), portcullis_verifier::ScopeError>(())
+//! ```
+//!
+//! A refusal knows its status and its challenge (RFC 6750 §3):
+//!
+//! ```
+//! use portcullis_verifier::{Rejection, bearer_token};
+//!
+//! assert_eq!(bearer_token("Bearer abc"), Ok("abc"));
+//! let refused = bearer_token("Basic YTpi").unwrap_err();
+//! assert_eq!((refused.status(), refused.challenge(None, None)), (401, "Bearer".to_owned()));
+//! let refused = Rejection::InsufficientScope { required: "read:tenants".parse()? };
+//! assert_eq!(refused.status(), 403);
+//! assert!(refused.challenge(None, None).ends_with("scope=\"read:tenants\""));
+//! # Ok::<(), portcullis_verifier::ScopeError>(())
+//! ```
+//!
+//! With the feature `axum` there are an extractor, a layer, and the API's description of itself; with the feature
+//! `tower` a layer for every service that takes `http` requests. See the modules of these names.
 //!
 //! # How it decides
 //!
@@ -30,14 +61,14 @@
 //!   that one of these has changed so that tokens issued before a certain moment no longer tell the truth: they are
 //!   refused, and the client gets a new one by refreshing.
 //! - An API key whose checksum is wrong is refused on the spot. Any other is introspected once (RFC 7662) and remembered
-//!   by its SHA-256 for a minute, or until the log says that the key, its organization, project, creator or owner (the
-//!   user whose role bounds it now) has changed.
-//! - When the log hasn't been heard for five minutes, every request is refused with 503: what has been revoked
-//!   meanwhile can't be known.
+//!   by its SHA-256 until the log says that the key, its organization, project, creator or owner (the user whose role
+//!   bounds it now) has changed.
+//! - When the log hasn't been heard for five minutes, what has been revoked meanwhile can't be known: [`WhenStale`]
+//!   decides what becomes of requests. By default they are refused with 503.
 //!
 //! # The parts
 //!
-//! All but [`client`] and `axum` are pure: they do no input or output and take the time as an argument. The
+//! All but [`client`], `tower` and `axum` are pure: they do no input or output and take the time as an argument. The
 //! authorization server issues what it issues with these same parts.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -48,21 +79,37 @@ pub mod base62;
 pub mod bearer;
 pub mod claims;
 pub mod client;
+pub mod client_address;
 pub mod jwks;
 pub mod key;
 pub mod network;
 pub mod principal;
+pub mod protected_resource;
 pub mod rejection;
 pub mod revocation;
 pub mod scope;
 pub mod token;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use bearer::bearer_token;
 pub use claims::{AccessTokenClaims, Audience};
-pub use client::{BuildError, RequestContext, Verifier, VerifierBuilder};
+pub use client::{BuildError, Health, RequestContext, Verifier, VerifierBuilder, WhenStale};
+pub use client_address::TrustedProxies;
 pub use jwks::KeySet;
 pub use principal::{ApiKey, Principal};
+pub use protected_resource::ProtectedResource;
 pub use rejection::Rejection;
 pub use revocation::RevocationSet;
 pub use scope::{Scope, ScopeError, ScopeSet};
 pub use token::{Expected, TokenError, verify_access_token};
+
+/// The code of the README and of the guide, as tests.
+#[cfg(all(doctest, feature = "axum"))]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../docs/guides/resource-server.md")]
+    struct Guide;
+}

@@ -7,18 +7,23 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
+use super::access_tokens::AccessTokens;
 use super::api_keys::ApiKeys;
 use super::feed::{Feed, Status};
 use super::http::{Http, is_loopback};
 use super::introspection::Introspection;
 use super::metadata;
 use super::signing_keys::{SigningKeys, SigningKeysError};
-use super::{BackgroundTasks, Inner, Verifier};
+use super::{BackgroundTasks, Inner, Tally, Verifier, WhenStale};
 use crate::bearer::bearer_token;
+use crate::client_address::TrustedProxies;
+use crate::protected_resource::{ProtectedResource, ResourceError};
 
 const DEFAULT_READY_WITHIN: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+const DEFAULT_REMEMBERED_TOKENS: usize = 100_000;
+const MOST_REMEMBERED_API_KEYS: usize = 100_000;
 
 /// The settings of a [`Verifier`]; begun with [`Verifier::discover`].
 #[derive(Debug, Clone)]
@@ -29,9 +34,13 @@ pub struct VerifierBuilder {
     credential: Option<SecretString>,
     ready_within: Duration,
     max_staleness: Duration,
+    when_stale: WhenStale,
     leeway: Duration,
+    remembered_tokens: usize,
     realm: Option<String>,
     resource_metadata: Option<String>,
+    protected_resource: Option<ProtectedResource>,
+    trusted_proxies: TrustedProxies,
 }
 
 /// Why a [`Verifier`] couldn't be set up.
@@ -120,6 +129,9 @@ pub enum BuildError {
         /// What happened instead.
         reason: String,
     },
+    /// [`VerifierBuilder::protected_resource`] was told something that can't be published.
+    #[error("this resource server can't be described")]
+    ProtectedResource(#[from] ResourceError),
 }
 
 impl VerifierBuilder {
@@ -130,9 +142,13 @@ impl VerifierBuilder {
             credential: None,
             ready_within: DEFAULT_READY_WITHIN,
             max_staleness: DEFAULT_MAX_STALENESS,
+            when_stale: WhenStale::default(),
             leeway: DEFAULT_LEEWAY,
+            remembered_tokens: DEFAULT_REMEMBERED_TOKENS,
             realm: None,
             resource_metadata: None,
+            protected_resource: None,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 
@@ -154,11 +170,27 @@ impl VerifierBuilder {
         self
     }
 
-    /// For how long the revocation feed may be silent before every request is refused with 503; 5 minutes by default.
+    /// For how long the revocation feed may be silent before [`when_stale`](Self::when_stale) decides; 5 minutes by
+    /// default. Until then what was learned stays valid.
     ///
     /// The server sends a sign of life every 10 seconds, so anything below 30 seconds refuses requests at the least hitch.
     pub fn max_staleness(mut self, max_staleness: Duration) -> VerifierBuilder {
         self.max_staleness = max_staleness;
+        self
+    }
+
+    /// How requests are decided once the revocation feed has been silent for too long; by default they are all refused.
+    ///
+    /// A single request can have it otherwise: [`RequestContext::when_stale`](super::RequestContext::when_stale).
+    pub fn when_stale(mut self, when_stale: WhenStale) -> VerifierBuilder {
+        self.when_stale = when_stale;
+        self
+    }
+
+    /// How many access tokens are remembered, so that their signatures needn't be checked again; 100,000 by default,
+    /// which takes some 100 MB when it is full. With 0 every check is one of the signature.
+    pub fn remember_tokens(mut self, remembered_tokens: usize) -> VerifierBuilder {
+        self.remembered_tokens = remembered_tokens;
         self
     }
 
@@ -181,6 +213,21 @@ impl VerifierBuilder {
         self
     }
 
+    /// What this resource server says about itself. Refusals then point to the document (RFC 9728), unless
+    /// [`resource_metadata`](Self::resource_metadata) names another; with the feature `axum` the function
+    /// `protected_resource` of that module serves it.
+    pub fn protected_resource(mut self, resource: ProtectedResource) -> VerifierBuilder {
+        self.protected_resource = Some(resource);
+        self
+    }
+
+    /// The proxies whose `X-Forwarded-For` is believed when extractor and layers look for the caller's address; none by
+    /// default.
+    pub fn trusted_proxies(mut self, proxies: impl Into<TrustedProxies>) -> VerifierBuilder {
+        self.trusted_proxies = proxies.into();
+        self
+    }
+
     /// Asks the authorization server for its metadata and keys, and follows its revocation log.
     ///
     /// Comes back when all that has been revoked so far is known, or after [`ready_within`](Self::ready_within) with the reason why not.
@@ -192,6 +239,11 @@ impl VerifierBuilder {
         if bearer_token(&format!("Bearer {}", credential.expose_secret())).is_err() {
             return Err(BuildError::InvalidCredential);
         }
+        let protected_resource = self.protected_resource.as_ref();
+        let protected_resource = protected_resource
+            .map(|resource| resource.describe(&self.issuer, &audience))
+            .transpose()?;
+        let described_at = protected_resource.as_ref().map(|metadata| metadata.url().to_owned());
         let loopback = is_loopback(&metadata::issuer_url(&self.issuer)?);
         let http = Arc::new(Http::new(credential, loopback).map_err(BuildError::HttpClient)?);
         let metadata = metadata::fetch(&http, &self.issuer).await?;
@@ -211,20 +263,39 @@ impl VerifierBuilder {
         tasks.spawn(async move { keys.keep_fresh().await });
 
         let introspection = Introspection::new(http, metadata.introspection_endpoint);
-        Ok(Verifier {
-            inner: Arc::new(Inner {
-                issuer: self.issuer,
+        let introspection = Arc::new(introspection);
+        let inner = Arc::new(Inner {
+            issuer: self.issuer.clone(),
+            audience: audience.clone(),
+            max_staleness: self.max_staleness,
+            when_stale: self.when_stale,
+            realm: self.realm,
+            resource_metadata: self.resource_metadata.or(described_at),
+            protected_resource,
+            trusted_proxies: self.trusted_proxies,
+            tokens: AccessTokens::new(
+                self.issuer,
                 audience,
-                leeway_seconds: self.leeway.as_secs(),
-                max_staleness: self.max_staleness,
-                realm: self.realm,
-                resource_metadata: self.resource_metadata,
-                signing_keys,
-                feed,
-                api_keys: ApiKeys::new(introspection, metadata.imported_prefixes),
-                _tasks: tasks,
-            }),
-        })
+                self.leeway.as_secs(),
+                signing_keys.clone(),
+                feed.clone(),
+                introspection.clone(),
+                self.remembered_tokens,
+            ),
+            api_keys: Arc::new(ApiKeys::new(
+                introspection.clone(),
+                feed.clone(),
+                metadata.imported_prefixes,
+                MOST_REMEMBERED_API_KEYS,
+            )),
+            signing_keys,
+            feed,
+            introspection,
+            tally: Tally::default(),
+        });
+        let tidied = inner.clone();
+        tasks.spawn(async move { tidied.keep_tidy().await });
+        Ok(Verifier { inner, _tasks: Arc::new(tasks) })
     }
 }
 

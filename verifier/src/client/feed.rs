@@ -8,13 +8,15 @@
 //!   and then `ready`;
 //! - a comment every ten seconds, so that a dead connection is noticed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use super::backoff::wait_after;
 use super::event_stream::{Event, EventStream, EventStreamError};
 use super::http::{FetchError, Http};
 use super::now_unix;
@@ -31,7 +33,11 @@ const CLOCK_SLACK_SECONDS: i64 = 60;
 /// What the feed has brought so far.
 pub(super) struct Feed {
     pub(super) revocations: RevocationSet,
-    heard: Mutex<Option<Instant>>,
+    began: Instant,
+    /// When a connection that was up to date was last heard: milliseconds since `began`, and 1 more, for 0 is never.
+    heard: AtomicU64,
+    is_live: AtomicBool,
+    interruptions: AtomicU64,
     status: watch::Sender<Status>,
 }
 
@@ -68,7 +74,10 @@ impl Feed {
     pub(super) fn new() -> Feed {
         Feed {
             revocations: RevocationSet::new(),
-            heard: Mutex::new(None),
+            began: Instant::now(),
+            heard: AtomicU64::new(0),
+            is_live: AtomicBool::new(false),
+            interruptions: AtomicU64::new(0),
             status: watch::Sender::new(Status::Connecting),
         }
     }
@@ -77,14 +86,26 @@ impl Feed {
         self.status.subscribe()
     }
 
-    /// For how long nothing has been heard on a connection that was up to date. `None` if there has been none yet.
-    pub(super) fn silent_for(&self) -> Option<Duration> {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map(|at| at.elapsed())
+    /// For how long, at `now`, nothing has been heard on a connection that was up to date. `None` if there has been
+    /// none yet.
+    pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let heard = Duration::from_millis(self.heard.load(Ordering::Acquire).checked_sub(1)?);
+        Some(now.saturating_duration_since(self.began).saturating_sub(heard))
+    }
+
+    /// Whether the present connection has brought all that there is.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_live.load(Ordering::Relaxed)
+    }
+
+    /// How often a connection has broken or couldn't be made.
+    pub(super) fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::Relaxed)
     }
 
     fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let heard = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.heard.store(heard + 1, Ordering::Release);
     }
 
     /// Listens for ever, on one connection after another.
@@ -97,13 +118,15 @@ impl Feed {
             // Never comes back with anything but the reason why it ended.
             let Err(error) = connection.listen(&http, &url).await;
             resume_after = connection.resume_after;
+            self.is_live.store(false, Ordering::Relaxed);
+            self.interruptions.fetch_add(1, Ordering::Relaxed);
             if connection.live_since.is_some_and(|since| since.elapsed() >= SOUND_AFTER) {
                 failures = 0;
             }
             let reason = with_causes(&error);
             tracing::warn!(%url, %reason, "the revocation feed was interrupted");
             self.note_failure(&error, reason);
-            tokio::time::sleep(wait_after(failures)).await;
+            tokio::time::sleep(wait_after(failures, FIRST_WAIT, LONGEST_WAIT)).await;
             failures = failures.saturating_add(1);
         }
     }
@@ -171,6 +194,7 @@ impl Connection<'_> {
                 let id = event.id.as_deref().and_then(|id| id.parse().ok());
                 self.resume_after = Some(id.ok_or(FeedError::ReadyWithoutId)?);
                 self.live_since = Some(Instant::now());
+                self.feed.is_live.store(true, Ordering::Relaxed);
                 // First, for whoever waits for the status asks at once how long the feed has been silent.
                 self.feed.hear();
                 if !matches!(self.feed.status.send_replace(Status::Ready), Status::Ready) {
@@ -181,20 +205,12 @@ impl Connection<'_> {
             "reset" => {
                 self.resume_after = None;
                 self.live_since = None;
+                self.feed.is_live.store(false, Ordering::Relaxed);
             }
             _ => {}
         }
         Ok(())
     }
-}
-
-/// 100 ms, doubled with each failure up to 5 s, and shortened at random by up to half, lest all listeners come back at once.
-fn wait_after(failures: u32) -> Duration {
-    let longest = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
-    let mut random = [0];
-    // Without randomness there is no jitter, and no harm.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    longest - longest * u32::from(random[0]) / 512
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -236,7 +252,7 @@ mod tests {
         assert_eq!(connection.resume_after, None);
         connection.take(&event("ready", "8", "{}")).unwrap();
         assert_eq!(connection.resume_after, Some(8));
-        assert!(feed.silent_for().is_some());
+        assert!(feed.silent_for(Instant::now()).is_some());
         connection.take(&entry(9)).unwrap();
         assert_eq!(connection.resume_after, Some(9));
         connection.take(&event("future", "10", "?")).unwrap();
@@ -291,13 +307,5 @@ mod tests {
         };
         assert!(connection.take(&event("entry", "1", "{}")).is_err());
         assert!(connection.take(&event("ready", "x", "{}")).is_err());
-    }
-
-    #[test]
-    fn waits_grow_to_five_seconds_and_vary() {
-        for (failures, longest) in [(0, 100), (1, 200), (5, 3200), (6, 5000), (u32::MAX, 5000)] {
-            let wait = wait_after(failures).as_millis();
-            assert!((longest / 2..=longest).contains(&wait), "{failures}: {wait}");
-        }
     }
 }

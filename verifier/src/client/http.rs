@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -14,6 +16,13 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) struct Http {
     client: reqwest::Client,
     credential: SecretString,
+}
+
+/// A public document.
+pub(super) struct Document {
+    pub(super) body: Vec<u8>,
+    /// For how long it may be kept, if the server said so.
+    pub(super) fresh_for: Option<Duration>,
 }
 
 /// Why a request to the authorization server brought no answer.
@@ -51,9 +60,11 @@ impl Http {
     }
 
     /// A public document.
-    pub(super) async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+    pub(super) async fn get(&self, url: &Url) -> Result<Document, FetchError> {
         let request = self.client.get(url.clone()).header(ACCEPT, "application/json");
-        bounded_body(request).await
+        let response = send(request).await?;
+        let fresh_for = fresh_for(response.headers());
+        Ok(Document { body: bounded_body(response).await?, fresh_for })
     }
 
     /// A question that only an authenticated resource server may ask.
@@ -63,7 +74,7 @@ impl Http {
         form: &[(&str, &str)],
     ) -> Result<Vec<u8>, FetchError> {
         let request = self.client.post(url.clone()).header(ACCEPT, "application/json").form(form);
-        bounded_body(self.authenticate(request)).await
+        bounded_body(send(self.authenticate(request)).await?).await
     }
 
     /// Opens a stream of server-sent events, after `last_event_id` if there is one.
@@ -104,10 +115,14 @@ impl Http {
     }
 }
 
-async fn bounded_body(request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
-    let mut response =
-        request.timeout(REQUEST_TIMEOUT).send().await.map_err(FetchError::NoAnswer)?;
+/// The timeout is for the body as well.
+async fn send(request: RequestBuilder) -> Result<Response, FetchError> {
+    let response = request.timeout(REQUEST_TIMEOUT).send().await.map_err(FetchError::NoAnswer)?;
     require_ok(&response)?;
+    Ok(response)
+}
+
+async fn bounded_body(mut response: Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(FetchError::NoAnswer)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
@@ -123,6 +138,26 @@ fn require_ok(response: &Response) -> Result<(), FetchError> {
         StatusCode::OK => Ok(()),
         status => Err(FetchError::Status(status.as_u16())),
     }
+}
+
+/// What is left of the `max-age` of RFC 9111 §5.2.2.1. `no-store` and `no-cache` leave nothing.
+fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
+    let directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|directive| directive.trim().to_ascii_lowercase());
+    let mut max_age = None;
+    for directive in directives {
+        match directive.split_once('=').unwrap_or((&directive, "")) {
+            ("no-store" | "no-cache", _) => return Some(Duration::ZERO),
+            ("max-age", seconds) => max_age = seconds.trim_matches('"').parse::<u64>().ok(),
+            _ => {}
+        }
+    }
+    let age = headers.get(AGE).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    max_age.map(|seconds| Duration::from_secs(seconds.saturating_sub(age.unwrap_or(0))))
 }
 
 /// Whether a URL leads to this very machine.
@@ -143,6 +178,24 @@ pub(super) fn is_protected(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_document_is_fresh_for_as_long_as_its_headers_say() {
+        let fresh = |cache_control: &'static str, age: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+            headers.insert(AGE, HeaderValue::from_static(age));
+            fresh_for(&headers).map(|duration| duration.as_secs())
+        };
+        assert_eq!(fresh_for(&HeaderMap::new()), None);
+        assert_eq!(fresh("public, max-age=300", ""), Some(300));
+        assert_eq!(fresh("MAX-AGE=\"300\"", "100"), Some(200));
+        assert_eq!(fresh("max-age=300", "400"), Some(0));
+        assert_eq!(fresh("max-age=300, no-cache", ""), Some(0));
+        assert_eq!(fresh("no-store", ""), Some(0));
+        assert_eq!(fresh("public", ""), None);
+        assert_eq!(fresh("max-age=-1", ""), None);
+    }
 
     #[test]
     fn plain_http_is_for_this_machine_only() {

@@ -1,8 +1,8 @@
-//! Asking the authorization server about an API key (RFC 7662).
+//! Asking the authorization server about a credential (RFC 7662).
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::http::Http;
-use crate::network::{Network, may_be_used_from};
+use crate::network::Network;
 use crate::principal::ApiKey;
 use crate::scope::ScopeSet;
 
@@ -24,6 +24,8 @@ pub(super) struct Introspection {
     http: Arc<Http>,
     url: Url,
     at_once: Semaphore,
+    asked: AtomicU64,
+    unanswered: AtomicU64,
 }
 
 /// A key that the server vouches for.
@@ -42,6 +44,8 @@ struct Answer {
     active: bool,
     #[serde(default)]
     token_type: Option<String>,
+    #[serde(default)]
+    jti: Option<String>,
     #[serde(default)]
     api_key: Option<String>,
     #[serde(default)]
@@ -64,30 +68,63 @@ struct Answer {
 
 impl Introspection {
     pub(super) fn new(http: Arc<Http>, url: Url) -> Introspection {
-        Introspection { http, url, at_once: Semaphore::new(MAX_AT_ONCE) }
+        Introspection {
+            http,
+            url,
+            at_once: Semaphore::new(MAX_AT_ONCE),
+            asked: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
+        }
+    }
+
+    /// How many questions have been put, and how many of them brought no answer.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.asked.load(Ordering::Relaxed), self.unanswered.load(Ordering::Relaxed))
     }
 
     /// What the server knows of an API key; `None` when it is no key, or none that is valid.
-    pub(super) async fn ask(&self, key: &str) -> Result<Option<Active>, NoAnswer> {
+    pub(super) async fn api_key(&self, key: &str) -> Result<Option<Active>, NoAnswer> {
+        let body = self.ask(&[("token", key), ("network_check", "local")]).await?;
+        self.reads(read(&body))
+    }
+
+    /// Whether the server still accepts an access token with this `jti`.
+    pub(super) async fn accepts_token(&self, token: &str, jti: &str) -> Result<bool, NoAnswer> {
+        let body = self.ask(&[("token", token), ("token_type_hint", "access_token")]).await?;
+        self.reads(read_token(&body, jti))
+    }
+
+    async fn ask(&self, form: &[(&str, &str)]) -> Result<Vec<u8>, NoAnswer> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let Ok(Ok(_permit)) = timeout(LONGEST_QUEUE, self.at_once.acquire()).await else {
             tracing::warn!(url = %self.url, "too many introspections are under way");
-            return Err(NoAnswer);
+            return Err(self.no_answer());
         };
-        let body = self
-            .http
-            .post_form(&self.url, &[("token", key), ("network_check", "local")])
-            .await
-            .map_err(|error| {
-                let error = &error as &dyn Error;
-                tracing::warn!(url = %self.url, error, "an API key could not be introspected");
-                NoAnswer
-            })?;
-        read(&body).map_err(|error| {
+        self.http.post_form(&self.url, form).await.map_err(|error| {
             let error = &error as &dyn Error;
-            tracing::warn!(url = %self.url, error, "an introspection's answer can't be read");
-            NoAnswer
+            tracing::warn!(url = %self.url, error, "a credential could not be introspected");
+            self.no_answer()
         })
     }
+
+    fn reads<T>(&self, read: Result<T, serde_json::Error>) -> Result<T, NoAnswer> {
+        read.map_err(|error| {
+            let error = &error as &dyn Error;
+            tracing::warn!(url = %self.url, error, "an introspection's answer can't be read");
+            self.no_answer()
+        })
+    }
+
+    fn no_answer(&self) -> NoAnswer {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        NoAnswer
+    }
+}
+
+fn read_token(body: &[u8], jti: &str) -> Result<bool, serde_json::Error> {
+    let answer: Answer = serde_json::from_slice(body)?;
+    let is_token = answer.token_type.is_some_and(|name| name.eq_ignore_ascii_case("Bearer"));
+    Ok(answer.active && is_token && answer.jti.as_deref() == Some(jti))
 }
 
 fn read(body: &[u8]) -> Result<Option<Active>, serde_json::Error> {
@@ -112,13 +149,6 @@ fn read(body: &[u8]) -> Result<Option<Active>, serde_json::Error> {
         },
         allowed_networks: answer.allowed_ips,
     }))
-}
-
-impl Active {
-    /// Whether the key may be used from `address`. An unknown address is no match for a list.
-    pub(super) fn may_be_used_from(&self, address: Option<IpAddr>) -> bool {
-        may_be_used_from(self.allowed_networks.as_deref(), address)
-    }
 }
 
 #[cfg(test)]
@@ -185,18 +215,32 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_networks_confines_a_key() {
-        let active = |networks: Value| {
+    fn a_list_of_networks_is_read() {
+        let networks = |networks: Value| {
             let mut answer = answer();
             answer["allowed_ips"] = networks;
-            read(&serde_json::to_vec(&answer).unwrap()).unwrap().unwrap()
+            read(&serde_json::to_vec(&answer).unwrap()).unwrap().unwrap().allowed_networks
         };
-        let inside = Some("192.0.2.7".parse().unwrap());
-        let list = active(json!(["198.51.100.0/24", "192.0.2.0/24"]));
-        assert!(list.may_be_used_from(inside));
-        assert!(!list.may_be_used_from(Some("203.0.113.1".parse().unwrap())));
-        assert!(!list.may_be_used_from(None));
-        assert!(!active(json!([])).may_be_used_from(inside));
-        assert!(active(Value::Null).may_be_used_from(None));
+        let expected = vec!["198.51.100.0/24".parse().unwrap(), "192.0.2.0/24".parse().unwrap()];
+        assert_eq!(networks(json!(["198.51.100.0/24", "192.0.2.0/24"])), Some(expected));
+        assert_eq!(networks(json!([])), Some(Vec::new()));
+        assert_eq!(networks(Value::Null), None);
+    }
+
+    #[test]
+    fn a_token_lives_if_the_answer_is_about_that_very_token() {
+        let accepts = |member: &str, value: Value| {
+            let mut answer = json!({"active": true, "token_type": "Bearer", "jti": "tok_1"});
+            answer[member] = value;
+            read_token(&serde_json::to_vec(&answer).unwrap(), "tok_1").ok()
+        };
+        assert_eq!(accepts("x", json!(1)), Some(true));
+        assert_eq!(accepts("token_type", json!("bearer")), Some(true));
+        assert_eq!(accepts("active", json!(false)), Some(false));
+        assert_eq!(accepts("token_type", json!("api_key")), Some(false));
+        assert_eq!(accepts("token_type", Value::Null), Some(false));
+        assert_eq!(accepts("jti", json!("tok_2")), Some(false));
+        assert_eq!(accepts("jti", Value::Null), Some(false));
+        assert_eq!(accepts("active", json!("yes")), None);
     }
 }

@@ -45,11 +45,11 @@ pub(super) fn issuer_url(issuer: &str) -> Result<Url, BuildError> {
 /// `GET /.well-known/oauth-authorization-server`, RFC 8414 §3.
 pub(super) async fn fetch(http: &Http, issuer: &str) -> Result<Metadata, BuildError> {
     let url = location(&issuer_url(issuer)?);
-    let body = http
+    let document = http
         .get(&url)
         .await
         .map_err(|source| BuildError::Metadata { url: url.to_string(), source: source.into() })?;
-    let document: Document = serde_json::from_slice(&body)
+    let document: Document = serde_json::from_slice(&document.body)
         .map_err(|source| BuildError::Metadata { url: url.to_string(), source: source.into() })?;
     document.check(issuer)
 }

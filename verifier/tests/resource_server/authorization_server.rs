@@ -1,6 +1,6 @@
 //! An authorization server on a random port, with what it has been asked counted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -42,6 +42,7 @@ struct Desk {
     metadata: Mutex<Value>,
     jwks: Mutex<Vec<Value>>,
     jwks_available: AtomicBool,
+    jwks_cache_control: Mutex<Option<String>>,
     jwks_asked: AtomicUsize,
     api_keys: Mutex<HashMap<String, Value>>,
     introspections: AtomicUsize,
@@ -58,6 +59,8 @@ struct Log {
     trimmed_to: i64,
     listeners: Vec<mpsc::UnboundedSender<String>>,
     last_event_ids: Vec<Option<i64>>,
+    /// After how many entries the next snapshots break off, in turn.
+    cuts: VecDeque<usize>,
     status: Option<StatusCode>,
 }
 
@@ -80,6 +83,7 @@ impl AuthorizationServer {
             })),
             jwks: Mutex::default(),
             jwks_available: AtomicBool::new(true),
+            jwks_cache_control: Mutex::default(),
             jwks_asked: AtomicUsize::new(0),
             api_keys: Mutex::default(),
             introspections: AtomicUsize::new(0),
@@ -154,6 +158,15 @@ impl AuthorizationServer {
         self.desk.jwks_available.store(available, Ordering::SeqCst);
     }
 
+    /// No longer publishes the first of its keys.
+    pub fn retires_its_oldest_key(&self) {
+        self.desk.jwks.lock().unwrap().remove(0);
+    }
+
+    pub fn lets_its_keys_be_kept(&self, cache_control: &str) {
+        *self.desk.jwks_cache_control.lock().unwrap() = Some(cache_control.to_owned());
+    }
+
     // API keys
 
     /// A new key of `org_1` by `usr_1`, with these members of the introspection answer changed.
@@ -172,6 +185,12 @@ impl AuthorizationServer {
             answer[member] = value.clone();
         }
         self.desk.api_keys.lock().unwrap().insert(key.to_owned(), answer);
+    }
+
+    /// From now on introspection accepts this token of [`claims`](Self::claims), or no longer.
+    pub fn answers_for_token(&self, token: &str, active: bool) {
+        let answer = json!({"active": active, "token_type": "Bearer", "jti": "tok_1"});
+        self.desk.api_keys.lock().unwrap().insert(token.to_owned(), answer);
     }
 
     pub fn introspections(&self) -> usize {
@@ -233,6 +252,21 @@ impl AuthorizationServer {
         log.listeners.len()
     }
 
+    /// The next snapshot breaks off after so many entries.
+    pub fn breaks_off_a_snapshot_after(&self, entries: usize) {
+        self.desk.log.lock().unwrap().cuts.push_back(entries);
+    }
+
+    /// Answers nothing any more, and closes what is open; or is as it was before.
+    pub fn is_away(&self, away: bool) {
+        self.answers_introspections(!away);
+        self.serves_its_keys(!away);
+        self.refuses_listeners(away.then_some(StatusCode::BAD_GATEWAY));
+        if away {
+            self.drops_its_listeners();
+        }
+    }
+
     pub fn beats(&self, beating: bool) {
         self.desk.beating.store(beating, Ordering::SeqCst);
     }
@@ -289,7 +323,12 @@ async fn jwks(State(desk): State<Arc<Desk>>) -> Response {
     if !desk.jwks_available.load(Ordering::SeqCst) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    Json(json!({ "keys": *desk.jwks.lock().unwrap() })).into_response()
+    let cache_control = desk.jwks_cache_control.lock().unwrap().clone();
+    let mut response = Json(json!({ "keys": *desk.jwks.lock().unwrap() })).into_response();
+    if let Some(value) = cache_control {
+        response.headers_mut().insert(CACHE_CONTROL, value.parse().unwrap());
+    }
+    response
 }
 
 async fn introspect(State(desk): State<Arc<Desk>>, headers: HeaderMap, form: String) -> Response {
@@ -324,11 +363,15 @@ async fn revocations(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Respo
     if last_event_id.is_some() && after.is_none() {
         listener.send("event: reset\ndata: {}\n\n".to_owned()).unwrap();
     }
-    for entry in log.entries.iter().filter(|entry| after.is_none_or(|id| entry.seq > id)) {
+    let cut = log.cuts.pop_front();
+    let entries = log.entries.iter().filter(|entry| after.is_none_or(|id| entry.seq > id));
+    for entry in entries.take(cut.unwrap_or(usize::MAX)) {
         listener.send(entry_event(entry)).unwrap();
     }
-    listener.send(format!("event: ready\nid: {}\ndata: {{}}\n\n", log.last_seq())).unwrap();
-    log.listeners.push(listener);
+    if cut.is_none() {
+        listener.send(format!("event: ready\nid: {}\ndata: {{}}\n\n", log.last_seq())).unwrap();
+        log.listeners.push(listener);
+    }
     let stream = futures::stream::unfold(events, async |mut events| {
         let event = events.recv().await?;
         Some((Ok::<_, Infallible>(event), events))

@@ -5,7 +5,7 @@ use portcullis_verifier::{BuildError, Verifier};
 use serde_json::{Value, json};
 
 use super::authorization_server::{AuthorizationServer, CREDENTIAL};
-use super::{AUDIENCE, builder, check, verifier};
+use super::{AUDIENCE, builder, check, later, until, verifier};
 
 #[tokio::test]
 async fn a_verifier_is_set_up_from_the_issuer_alone() {
@@ -90,4 +90,47 @@ async fn settings_are_checked_before_anything_is_sent() {
     let insecure = Verifier::discover("http://auth.example.com").audience(AUDIENCE);
     let error = insecure.credential(CREDENTIAL).build().await.unwrap_err();
     assert!(matches!(error, BuildError::InvalidIssuer { .. }));
+}
+
+#[tokio::test]
+async fn signing_keys_are_fetched_again_before_they_are_out_of_date() {
+    let server = AuthorizationServer::start().await;
+    server.lets_its_keys_be_kept("public, max-age=60");
+    let _verifier = verifier(&server).await;
+    for asked in 1..4 {
+        assert_eq!(server.jwks_asked(), asked);
+        later(Duration::from_secs(29)).await;
+        // Whatever the server allows, they aren't fetched all the time.
+        tokio::task::yield_now().await;
+        assert_eq!(server.jwks_asked(), asked);
+        later(Duration::from_secs(29)).await;
+        until(async || server.jwks_asked() > asked).await;
+    }
+}
+
+#[tokio::test]
+async fn signing_keys_that_may_be_kept_are_not_fetched_again() {
+    let server = AuthorizationServer::start().await;
+    server.lets_its_keys_be_kept("max-age=3600");
+    let verifier = verifier(&server).await;
+    // The feed notices the time that went by, and is back before this is looked at.
+    later(Duration::from_secs(30 * 60)).await;
+    until(async || server.last_event_ids().len() > 1 && verifier.is_available()).await;
+    assert_eq!(server.jwks_asked(), 1);
+    later(Duration::from_secs(30 * 60)).await;
+    until(async || server.jwks_asked() == 2).await;
+}
+
+#[tokio::test]
+async fn signing_keys_that_cannot_be_fetched_stay_and_are_asked_for_again() {
+    let server = AuthorizationServer::start().await;
+    let verifier = verifier(&server).await;
+    let token = server.issues(&server.claims());
+    server.serves_its_keys(false);
+    later(Duration::from_secs(300)).await;
+    until(async || server.jwks_asked() == 2).await;
+    until(async || check(&verifier, &token).await.is_ok()).await;
+    server.serves_its_keys(true);
+    later(Duration::from_secs(2)).await;
+    until(async || server.jwks_asked() == 3 && verifier.health().signing_keys_age < 2).await;
 }

@@ -87,3 +87,36 @@ async fn nobody_listens_once_the_last_clone_is_gone() {
     drop(clone);
     until(async || server.listeners() == 0).await;
 }
+
+#[tokio::test]
+async fn a_snapshot_that_breaks_off_is_taken_again_as_a_whole() {
+    let server = AuthorizationServer::start().await;
+    for token in 0..5 {
+        server.revokes(&format!("tok_{token}"));
+    }
+    server.breaks_off_a_snapshot_after(2);
+    server.breaks_off_a_snapshot_after(4);
+    let verifier = verifier(&server).await;
+    assert_eq!(server.last_event_ids(), [None; 3]);
+    assert_eq!(verifier.health().feed_interruptions, 2);
+    assert!((0..5).all(|token| verifier.revocations().contains(&format!("tok_{token}"))));
+}
+
+#[tokio::test]
+async fn what_was_missed_is_asked_for_again_when_it_breaks_off() {
+    let server = AuthorizationServer::start().await;
+    let seq = server.revokes("tok_0");
+    let verifier = verifier(&server).await;
+    server.refuses_listeners(Some(StatusCode::SERVICE_UNAVAILABLE));
+    server.drops_its_listeners();
+    until(async || server.listeners() == 0 && server.last_event_ids().len() > 1).await;
+    for token in 1..5 {
+        server.revokes(&format!("tok_{token}"));
+    }
+    server.breaks_off_a_snapshot_after(2);
+    server.refuses_listeners(None);
+    until(async || verifier.revocations().contains("tok_4")).await;
+    assert!((0..5).all(|token| verifier.revocations().contains(&format!("tok_{token}"))));
+    let ids = server.last_event_ids();
+    assert!(ids[1..].iter().all(|id| *id == Some(seq)), "{ids:?}");
+}

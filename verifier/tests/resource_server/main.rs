@@ -5,8 +5,12 @@ mod api_keys;
 mod authorization_server;
 mod axum;
 mod discovery;
+mod examples;
 mod feed;
+mod health;
 mod tokens;
+mod tower;
+mod when_stale;
 
 use std::time::Duration;
 
@@ -27,6 +31,17 @@ async fn verifier(server: &AuthorizationServer) -> Verifier {
 async fn check(verifier: &Verifier, credential: &str) -> Result<Principal, Rejection> {
     let header = format!("Bearer {credential}");
     verifier.verify(Some(&header), &RequestContext::default()).await
+}
+
+/// Moves the clock on, for the verifier and the server alike.
+async fn later(duration: Duration) {
+    // What has just been spawned must be waiting already, or it would begin to only then.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    tokio::time::advance(duration).await;
+    tokio::time::resume();
 }
 
 /// Waits until something can be observed; fails if that takes more than ten seconds.

@@ -2,12 +2,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey};
-use portcullis_verifier::Rejection;
 use portcullis_verifier::rejection::{InvalidToken, Unavailability};
+use portcullis_verifier::{Rejection, RequestContext};
 use serde_json::{Value, json};
 
 use super::authorization_server::{AuthorizationServer, now, unsigned};
-use super::{check, until, verifier};
+use super::{builder, check, later, until, verifier};
 
 fn with(mut json: Value, member: &str, value: Value) -> Value {
     json[member] = value;
@@ -162,4 +162,103 @@ async fn a_header_that_is_no_bearer_token_is_refused() {
     assert_eq!(basic, Err(Rejection::MissingCredential));
     let empty = verifier.verify(Some("Bearer "), &context).await;
     assert!(matches!(empty, Err(Rejection::MalformedRequest(_))));
+}
+
+#[tokio::test]
+async fn a_token_is_checked_once_and_then_remembered() {
+    let server = AuthorizationServer::start().await;
+    let verifier = verifier(&server).await;
+    let token = server.issues(&server.claims());
+    for _ in 0..5 {
+        assert!(check(&verifier, &token).await.is_ok());
+    }
+    let health = verifier.health();
+    assert_eq!((health.checks.accepted_anew, health.checks.accepted_from_memory), (1, 4));
+    assert_eq!(health.remembered_tokens, 1);
+    // The text is all that counts: a token that differs in one character of its signature is another one.
+    let last = if token.ends_with('A') { "B" } else { "A" };
+    let other = format!("{}{last}", &token[..token.len() - 2]);
+    assert!(check(&verifier, &other).await.is_err());
+    assert_eq!(verifier.health().remembered_tokens, 1, "what is refused isn't remembered");
+}
+
+#[tokio::test]
+async fn a_remembered_token_is_forgotten_when_it_dies() {
+    let server = AuthorizationServer::start().await;
+    let verifier = verifier(&server).await;
+    let token = server.issues(&server.claims());
+    assert!(check(&verifier, &token).await.is_ok());
+    let seq = server.revokes("tok_2");
+    until(async || verifier.revocations().last_seq() == seq).await;
+    assert!(check(&verifier, &token).await.is_ok(), "another's end is none of its");
+    server.revokes("gnt_1");
+    until(async || check(&verifier, &token).await.is_err()).await;
+    let answer = check(&verifier, &token).await.map(|caller| caller.subject().to_owned());
+    assert_eq!(answer, refused(InvalidToken::NotAccepted));
+    assert_eq!(verifier.health().remembered_tokens, 0);
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_when_it_expires() {
+    let server = AuthorizationServer::start().await;
+    let verifier = builder(&server).leeway(Duration::ZERO).build().await.unwrap();
+    let token = server.issues(&with(server.claims(), "exp", json!(now() + 2)));
+    assert!(check(&verifier, &token).await.is_ok());
+    assert!(check(&verifier, &token).await.is_ok());
+    until(async || check(&verifier, &token).await.is_err()).await;
+    let answer = check(&verifier, &token).await.map(|caller| caller.subject().to_owned());
+    assert_eq!(answer, refused(InvalidToken::Expired));
+    assert_eq!(verifier.health().remembered_tokens, 0);
+}
+
+#[tokio::test]
+async fn a_remembered_token_keeps_to_its_networks() {
+    let server = AuthorizationServer::start().await;
+    let verifier = verifier(&server).await;
+    let claims = with(server.claims(), "allowed_ips", json!(["192.0.2.0/24"]));
+    let header = format!("Bearer {}", server.issues(&claims));
+    let is_accepted = async |address: &str| {
+        let client_address = Some(address.parse().unwrap());
+        let context = RequestContext { client_address, ..RequestContext::default() };
+        verifier.verify(Some(&header), &context).await.is_ok()
+    };
+    for _ in 0..2 {
+        assert!(!is_accepted("198.51.100.1").await);
+        assert!(is_accepted("192.0.2.1").await);
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_tokens_are_remembered() {
+    let server = AuthorizationServer::start().await;
+    for (most, expected) in [(0, 0), (3, 3)] {
+        let verifier = builder(&server).remember_tokens(most).build().await.unwrap();
+        for _ in 0..10 {
+            assert!(check(&verifier, &server.issues(&server.claims())).await.is_ok());
+        }
+        assert_eq!(verifier.health().remembered_tokens, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_signing_key_that_is_withdrawn_takes_its_tokens_along() {
+    let server = AuthorizationServer::start().await;
+    let verifier = verifier(&server).await;
+    let old = server.issues(&server.claims());
+    assert!(check(&verifier, &old).await.is_ok());
+    server.rotates_its_signing_key();
+    let new = server.issues(&server.claims());
+    assert!(check(&verifier, &new).await.is_ok());
+    let anew = verifier.health().checks.accepted_anew;
+    assert!(check(&verifier, &old).await.is_ok());
+    assert_eq!(verifier.health().checks.accepted_anew, anew, "a key that comes costs nothing");
+
+    server.retires_its_oldest_key();
+    let asked = server.jwks_asked();
+    later(Duration::from_secs(300)).await;
+    until(async || server.jwks_asked() > asked && verifier.health().signing_keys == 1).await;
+    let answer = async || check(&verifier, &old).await.map(|caller| caller.subject().to_owned());
+    until(async || answer().await == refused(InvalidToken::NotAccepted)).await;
+    assert!(check(&verifier, &new).await.is_ok());
+    assert_eq!(verifier.health().remembered_tokens, 1);
 }
