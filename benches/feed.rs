@@ -166,6 +166,7 @@ async fn company(directory: &Path, url: &str) -> Company {
         catalog: Catalog(vec![scope]),
         access_token_seconds: None,
         is_shared: true,
+        status_list: false,
     };
     let tx = app.db.begin().await.unwrap();
     let Ok((_, credential)) = resource_servers::create(&tx, now, &by, "pc", new).await else {
