@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
 /// Verification keys by their `kid`.
@@ -27,7 +27,6 @@ pub(crate) struct VerificationKey {
     parameters: AlgorithmParameters,
     pub(crate) algorithm: Algorithm,
     pub(crate) key: DecodingKey,
-    pub(crate) validation: Validation,
 }
 
 /// Why a JWK Set was refused as a whole.
@@ -139,7 +138,6 @@ impl VerificationKey {
             parameters: jwk.algorithm.clone(),
             algorithm,
             key: DecodingKey::from_jwk(jwk).ok()?,
-            validation: signature_only(algorithm),
         })
     }
 }
@@ -169,16 +167,6 @@ fn significant_bits(big_endian: &[u8]) -> usize {
         Some(first) => (big_endian.len() - leading_zeros) * 8 - first.leading_zeros() as usize,
         None => 0,
     }
-}
-
-/// The signature and nothing else: `token` checks the claims itself, against a clock that is handed in.
-fn signature_only(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod axum;
 mod discovery;
 mod feed;
 mod health;
+mod metrics;
 mod tokens;
 mod when_stale;
 
