@@ -46,9 +46,7 @@ fn main() {
     let headers: Vec<String> = tokens.iter().map(|token| format!("Bearer {token}")).collect();
     println!("a token has {} bytes", tokens[0].len());
 
-    let decode = decode(&server, &tokens);
-    let (unparsed, parsed) = signature_checks(&server, &tokens);
-    let first = first_checks(&verifier, &headers);
+    let [first, unparsed, parsed, decode] = first_checks(&server, &verifier, &headers);
     println!("first check of a token: {first}");
     println!("  the signature alone (aws-lc-rs): {unparsed} = x {:.2}", first.over(unparsed));
     println!("  the same, key parsed before: {parsed} = x {:.2}", first.over(parsed));
@@ -162,7 +160,7 @@ fn id(prefix: &str) -> String {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).unwrap();
     let random = u128::from_be_bytes(random);
-    let time = u128::try_from(now()).unwrap() * 1000 << 80;
+    let time = (u128::try_from(now()).unwrap() * 1000) << 80;
     let uuid = time | random & ((1 << 80) - 1) & !(0xf << 76 | 0b11 << 62) | 7 << 76 | 0b10 << 62;
     let digits = b"0123456789abcdefghjkmnpqrstvwxyz";
     let digit = |place: usize| char::from(digits[(uuid >> (5 * place) & 31) as usize]);
@@ -191,49 +189,63 @@ fn shuffled(headers: &[String]) -> Vec<String> {
     shuffled
 }
 
-fn decode(server: &AuthorizationServer, tokens: &[String]) -> Time {
+/// The first check of each token, which remembers it; the check of its signature alone, with the key parsed each time,
+/// as `jsonwebtoken` does it, and with the key parsed once; and `jsonwebtoken::decode`. By turns, so that what else the
+/// machine does disturbs them alike, and each with tokens that the processor has not just checked in another way.
+fn first_checks(
+    server: &AuthorizationServer,
+    verifier: &Verifier,
+    headers: &[String],
+) -> [Time; 4] {
     let jwk: Jwk = serde_json::from_value(server.jwks()[0].clone()).unwrap();
-    let key = DecodingKey::from_jwk(&jwk).unwrap();
+    let decoding_key = DecodingKey::from_jwk(&jwk).unwrap();
     let mut validation = Validation::new(Algorithm::ES256);
     validation.set_audience(&[AUDIENCE]);
-    measure(2000, |n| {
-        let data = jsonwebtoken::decode::<AccessTokenClaims>(&tokens[n], &key, &validation);
-        black_box(data.unwrap());
-    })
-}
-
-/// With the key parsed each time, as `jsonwebtoken` does it, and with the key parsed once.
-fn signature_checks(server: &AuthorizationServer, tokens: &[String]) -> (Time, Time) {
     let jwk = &server.jwks()[0];
     let decode = |member: &str| URL_SAFE_NO_PAD.decode(jwk[member].as_str().unwrap()).unwrap();
     let point = [vec![4], decode("x"), decode("y")].concat();
-    let signed: Vec<(&str, Vec<u8>)> = tokens[..2000]
-        .iter()
-        .map(|token| {
-            let (message, signature) = token.rsplit_once('.').unwrap();
-            (message, URL_SAFE_NO_PAD.decode(signature).unwrap())
-        })
-        .collect();
-    let unparsed = measure(signed.len(), |n| {
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point);
-        key.verify(signed[n].0.as_bytes(), &signed[n].1).unwrap();
-    });
+    let unparsed = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point);
     let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).unwrap();
-    let parsed = measure(signed.len(), |n| {
-        parsed.verify_sig(signed[n].0.as_bytes(), &signed[n].1).unwrap();
-    });
-    (unparsed, parsed)
-}
 
-fn first_checks(verifier: &Verifier, headers: &[String]) -> Time {
-    let rounds = headers.chunks(10).map(|headers| {
-        let began = Instant::now();
-        for header in headers {
-            accept(verifier, header).now_or_never().unwrap();
+    let mut rounds: [Vec<f64>; 4] = Default::default();
+    let count = headers.len();
+    for from in (0..count).step_by(10) {
+        // As if they had just been read: copies, which are near the processor.
+        let some = |which: usize| -> Vec<String> {
+            let from = (from + which * count / 4) % count;
+            headers[from..from + 10].to_vec()
+        };
+        let mut round = |which: usize, call: &mut dyn FnMut(usize)| {
+            let began = Instant::now();
+            (0..10).for_each(call);
+            rounds[which].push(began.elapsed().as_nanos() as f64 / 10.0);
+        };
+        let new = some(0);
+        round(0, &mut |n| accept(verifier, &new[n]).now_or_never().unwrap());
+        for which in [1, 2] {
+            let signed: Vec<(String, Vec<u8>)> = some(which)
+                .iter()
+                .map(|header| {
+                    let (message, signature) = header["Bearer ".len()..].rsplit_once('.').unwrap();
+                    (message.to_owned(), URL_SAFE_NO_PAD.decode(signature).unwrap())
+                })
+                .collect();
+            round(which, &mut |n| {
+                let (message, signature) = (signed[n].0.as_bytes(), &signed[n].1);
+                match which {
+                    1 => unparsed.verify(message, signature).unwrap(),
+                    _ => parsed.verify_sig(message, signature).unwrap(),
+                }
+            });
         }
-        began.elapsed().as_nanos() as f64 / headers.len() as f64
-    });
-    first_quartile(rounds.collect())
+        let others = some(3);
+        round(3, &mut |n| {
+            let token = &others[n]["Bearer ".len()..];
+            let data = jsonwebtoken::decode::<AccessTokenClaims>(token, &decoding_key, &validation);
+            black_box(data.unwrap());
+        });
+    }
+    rounds.map(first_quartile)
 }
 
 /// Each header is in the processor's cache when it is checked, as it is in a server that has just read it. What it
