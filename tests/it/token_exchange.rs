@@ -245,10 +245,8 @@ async fn the_token_works_from_the_networks_of_the_key_alone(
         .await
         .unwrap();
     let from = async |address: Option<&str>| {
-        let context = RequestContext {
-            client_address: address.map(|text| text.parse().unwrap()),
-            ..RequestContext::default()
-        };
+        let client_address = address.map(|text| text.parse().unwrap());
+        let context = RequestContext { client_address, ..RequestContext::default() };
         verifier.verify(Some(&format!("Bearer {token}")), &context).await.is_ok()
     };
     assert!(from(Some("127.0.0.1")).await);

@@ -35,6 +35,7 @@ const TOKENS: usize = 50_000;
 const API_KEYS: usize = 2_000;
 const ENTRIES: i64 = 1_000_000;
 const ROUNDS: usize = 25;
+const PROBE: usize = 20;
 
 fn main() {
     let runtime =
@@ -45,9 +46,7 @@ fn main() {
     let headers: Vec<String> = tokens.iter().map(|token| format!("Bearer {token}")).collect();
     println!("a token has {} bytes", tokens[0].len());
 
-    let decode = decode(&server, &tokens);
-    let (unparsed, parsed) = signature_checks(&server, &tokens);
-    let first = first_checks(&verifier, &headers);
+    let [first, unparsed, parsed, decode] = first_checks(&server, &verifier, &headers);
     println!("first check of a token: {first}");
     println!("  the signature alone (aws-lc-rs): {unparsed} = x {:.2}", first.over(unparsed));
     println!("  the same, key parsed before: {parsed} = x {:.2}", first.over(parsed));
@@ -125,17 +124,25 @@ impl std::fmt::Display for Time {
     }
 }
 
-/// What a call takes in the quickest of some rounds of `times` calls: the one that other processes disturbed least.
+/// What a call takes, of `times` calls: in rounds of a millisecond or so, of which the slower ones were disturbed by
+/// other processes. A quarter of the rounds is quicker than what comes out.
 fn measure(times: usize, mut call: impl FnMut(usize)) -> Time {
-    quickest((0..ROUNDS).map(|_| {
+    let began = Instant::now();
+    (0..PROBE).for_each(|n| call(n % times));
+    let each = began.elapsed().as_nanos() as usize / PROBE;
+    let round = (1_000_000 / each.max(1)).max(1);
+    let mut rounds = Vec::new();
+    for from in (0..times.max(60 * round)).step_by(round) {
         let began = Instant::now();
-        (0..times).for_each(&mut call);
-        began.elapsed().as_nanos() as f64 / times as f64
-    }))
+        (from..from + round).for_each(|n| call(n % times));
+        rounds.push(began.elapsed().as_nanos() as f64 / round as f64);
+    }
+    first_quartile(rounds)
 }
 
-fn quickest(rounds: impl Iterator<Item = f64>) -> Time {
-    Time(rounds.fold(f64::MAX, f64::min))
+fn first_quartile(mut rounds: Vec<f64>) -> Time {
+    rounds.sort_by(f64::total_cmp);
+    Time(rounds[rounds.len() / 4])
 }
 
 async fn verifier(server: &AuthorizationServer) -> Verifier {
@@ -153,7 +160,7 @@ fn id(prefix: &str) -> String {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).unwrap();
     let random = u128::from_be_bytes(random);
-    let time = u128::try_from(now()).unwrap() * 1000 << 80;
+    let time = (u128::try_from(now()).unwrap() * 1000) << 80;
     let uuid = time | random & ((1 << 80) - 1) & !(0xf << 76 | 0b11 << 62) | 7 << 76 | 0b10 << 62;
     let digits = b"0123456789abcdefghjkmnpqrstvwxyz";
     let digit = |place: usize| char::from(digits[(uuid >> (5 * place) & 31) as usize]);
@@ -182,67 +189,80 @@ fn shuffled(headers: &[String]) -> Vec<String> {
     shuffled
 }
 
-fn decode(server: &AuthorizationServer, tokens: &[String]) -> Time {
+/// The first check of each token, which remembers it; the check of its signature alone, with the key parsed each time,
+/// as `jsonwebtoken` does it, and with the key parsed once; and `jsonwebtoken::decode`. By turns, so that what else the
+/// machine does disturbs them alike, and each with tokens that the processor has not just checked in another way.
+fn first_checks(
+    server: &AuthorizationServer,
+    verifier: &Verifier,
+    headers: &[String],
+) -> [Time; 4] {
     let jwk: Jwk = serde_json::from_value(server.jwks()[0].clone()).unwrap();
-    let key = DecodingKey::from_jwk(&jwk).unwrap();
+    let decoding_key = DecodingKey::from_jwk(&jwk).unwrap();
     let mut validation = Validation::new(Algorithm::ES256);
     validation.set_audience(&[AUDIENCE]);
-    measure(2000, |n| {
-        let data = jsonwebtoken::decode::<AccessTokenClaims>(&tokens[n], &key, &validation);
-        black_box(data.unwrap());
-    })
-}
-
-/// With the key parsed each time, as `jsonwebtoken` does it, and with the key parsed once.
-fn signature_checks(server: &AuthorizationServer, tokens: &[String]) -> (Time, Time) {
     let jwk = &server.jwks()[0];
     let decode = |member: &str| URL_SAFE_NO_PAD.decode(jwk[member].as_str().unwrap()).unwrap();
     let point = [vec![4], decode("x"), decode("y")].concat();
-    let signed: Vec<(&str, Vec<u8>)> = tokens[..2000]
-        .iter()
-        .map(|token| {
-            let (message, signature) = token.rsplit_once('.').unwrap();
-            (message, URL_SAFE_NO_PAD.decode(signature).unwrap())
-        })
-        .collect();
-    let unparsed = measure(signed.len(), |n| {
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point);
-        key.verify(signed[n].0.as_bytes(), &signed[n].1).unwrap();
-    });
+    let unparsed = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point);
     let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).unwrap();
-    let parsed = measure(signed.len(), |n| {
-        parsed.verify_sig(signed[n].0.as_bytes(), &signed[n].1).unwrap();
-    });
-    (unparsed, parsed)
-}
 
-fn first_checks(verifier: &Verifier, headers: &[String]) -> Time {
-    quickest(headers.chunks(headers.len() / ROUNDS).map(|headers| {
-        let began = Instant::now();
-        for header in headers {
-            accept(verifier, header).now_or_never().unwrap();
+    let mut rounds: [Vec<f64>; 4] = Default::default();
+    let count = headers.len();
+    for from in (0..count).step_by(10) {
+        // As if they had just been read: copies, which are near the processor.
+        let some = |which: usize| -> Vec<String> {
+            let from = (from + which * count / 4) % count;
+            headers[from..from + 10].to_vec()
+        };
+        let mut round = |which: usize, call: &mut dyn FnMut(usize)| {
+            let began = Instant::now();
+            (0..10).for_each(call);
+            rounds[which].push(began.elapsed().as_nanos() as f64 / 10.0);
+        };
+        let new = some(0);
+        round(0, &mut |n| accept(verifier, &new[n]).now_or_never().unwrap());
+        for which in [1, 2] {
+            let signed: Vec<(String, Vec<u8>)> = some(which)
+                .iter()
+                .map(|header| {
+                    let (message, signature) = header["Bearer ".len()..].rsplit_once('.').unwrap();
+                    (message.to_owned(), URL_SAFE_NO_PAD.decode(signature).unwrap())
+                })
+                .collect();
+            round(which, &mut |n| {
+                let (message, signature) = (signed[n].0.as_bytes(), &signed[n].1);
+                match which {
+                    1 => unparsed.verify(message, signature).unwrap(),
+                    _ => parsed.verify_sig(message, signature).unwrap(),
+                }
+            });
         }
-        began.elapsed().as_nanos() as f64 / headers.len() as f64
-    }))
+        let others = some(3);
+        round(3, &mut |n| {
+            let token = &others[n]["Bearer ".len()..];
+            let data = jsonwebtoken::decode::<AccessTokenClaims>(token, &decoding_key, &validation);
+            black_box(data.unwrap());
+        });
+    }
+    rounds.map(first_quartile)
 }
 
 /// Each header is in the processor's cache when it is checked, as it is in a server that has just read it. What it
 /// takes to bring it there is measured without the checks and left out.
 fn checks(verifier: &Verifier, headers: &[String]) -> Time {
-    let times = (50_000 / headers.len()).max(1);
     let mut read = String::new();
     let mut bring = |header: &String| {
         read.clear();
         read.push_str(header);
         black_box(read.as_str()).len()
     };
-    let bringing = measure(times * headers.len(), |n| {
-        black_box(bring(&headers[n % headers.len()]));
+    let bringing = measure(headers.len(), |n| {
+        black_box(bring(&headers[n]));
     });
-    let whole = measure(times * headers.len(), |n| {
-        let header = &headers[n % headers.len()];
-        black_box(bring(header));
-        accept(verifier, header).now_or_never().unwrap();
+    let whole = measure(headers.len(), |n| {
+        black_box(bring(&headers[n]));
+        accept(verifier, &headers[n]).now_or_never().unwrap();
     });
     Time(whole.0 - bringing.0)
 }
@@ -304,17 +324,18 @@ fn growing(runtime: &Runtime, server: &AuthorizationServer, entries: i64) -> Tim
     let headers: Vec<String> =
         (0..2000).map(|_| format!("Bearer {}", server.issues(&claims(server)))).collect();
     fill(verifier.revocations(), 0..entries, now() + 3600, |_, _| {});
+    let check = |header: &String| accept(&verifier, header).now_or_never().unwrap();
+    headers.iter().for_each(check);
     let mut rounds = Vec::new();
-    for _ in 0..ROUNDS + 1 {
+    for _ in 0..ROUNDS {
         fill(verifier.revocations(), 0..1, now() + 3600, |_, _| {});
-        let began = Instant::now();
-        for header in &headers {
-            accept(&verifier, header).now_or_never().unwrap();
+        for headers in headers.chunks(500) {
+            let began = Instant::now();
+            headers.iter().for_each(check);
+            rounds.push(began.elapsed().as_nanos() as f64 / headers.len() as f64);
         }
-        rounds.push(began.elapsed().as_nanos() as f64 / headers.len() as f64);
     }
-    // The first round is that of the signatures.
-    quickest(rounds.into_iter().skip(1))
+    first_quartile(rounds)
 }
 
 /// What it costs to forget a million entries, and how long that keeps a check waiting.

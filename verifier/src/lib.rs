@@ -60,11 +60,30 @@
 //!   neither it nor its grant, client, subject, organization or project is in the revocation log. The log can also say
 //!   that one of these has changed so that tokens issued before a certain moment no longer tell the truth: they are
 //!   refused, and the client gets a new one by refreshing.
+//!   A token that was accepted is remembered by its SHA-256 until it expires or dies, so that the next check of it costs
+//!   no signature; one whose signing key is no longer published is checked again.
 //! - An API key whose checksum is wrong is refused on the spot. Any other is introspected once (RFC 7662) and remembered
 //!   by its SHA-256 until the log says that the key, its organization, project, creator or owner (the user whose role
-//!   bounds it now) has changed.
-//! - When the log hasn't been heard for five minutes, what has been revoked meanwhile can't be known: [`WhenStale`]
-//!   decides what becomes of requests. By default they are refused with 503.
+//!   bounds it now) has changed. While it is used it is introspected again once a minute, behind the back of whoever
+//!   uses it, for what the log doesn't carry.
+//!
+//! # When the authorization server is away
+//!
+//! What was learned stays valid for as long as the log has been heard within
+//! [`max_staleness`](VerifierBuilder::max_staleness), five minutes by default; the server gives a sign of life every ten
+//! seconds. Credentials that are new meanwhile are decided as far as they can be: access tokens by the keys at hand, API
+//! keys not at all (503). After that, what has been revoked meanwhile can't be known, and [`WhenStale`] decides: refuse
+//! every request with 503 (the default), ask about each credential, or go on with what is known. A route or a scope can
+//! have a policy of its own: see [`RequestContext::when_stale`].
+//!
+//! # How it is doing
+//!
+//! [`Verifier::health`] tells it as a value. With the feature `metrics` the same goes to the recorder of the `metrics`
+//! crate every ten seconds, labelled with the `audience`: the gauges `portcullis_verifier_available`,
+//! `_feed_silence_seconds`, `_revocations`, `_remembered_tokens`, `_remembered_api_keys`, `_signing_keys` and
+//! `_signing_keys_age_seconds`; the counters `portcullis_verifier_feed_interruptions_total`, `_introspections_total`,
+//! `_introspections_unanswered_total`, and `_checks_total` with the label `outcome` (the names in
+//! [`Checks`](client::Checks)). What goes wrong is told through `tracing`.
 //!
 //! # The parts
 //!

@@ -162,7 +162,7 @@ impl ApiKeys {
         let called_at = revocations.mark();
         for _ in 0..MAX_ATTEMPTS {
             let known = match self.answer(text, digest).await {
-                Err(UNAVAILABLE) if !live => self.from_before(&digest, at).ok_or(UNAVAILABLE)?,
+                Err(UNAVAILABLE) if !live => self.last_answer(&digest, at).ok_or(UNAVAILABLE)?,
                 answer => answer?,
             };
             match known.standing(revocations) {
@@ -207,7 +207,7 @@ impl ApiKeys {
     }
 
     /// When there is no answer: the last one, if the feed has brought nothing against it.
-    fn from_before(&self, digest: &Digest, at: &Moment) -> Option<Arc<Known>> {
+    fn last_answer(&self, digest: &Digest, at: &Moment) -> Option<Arc<Known>> {
         let known = self.remembered.with(digest, Arc::clone)?;
         if let Standing::Outdated = known.standing(&self.feed.revocations) {
             return None;

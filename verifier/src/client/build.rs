@@ -295,6 +295,8 @@ impl VerifierBuilder {
         });
         let tidied = inner.clone();
         tasks.spawn(async move { tidied.keep_tidy().await });
+        #[cfg(feature = "metrics")]
+        tasks.spawn(super::metrics::keep_published(inner.clone()));
         Ok(Verifier { inner, _tasks: Arc::new(tasks) })
     }
 }

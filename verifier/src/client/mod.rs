@@ -17,6 +17,8 @@ mod health;
 mod http;
 mod introspection;
 mod metadata;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod remembered;
 mod signing_keys;
 mod when_stale;

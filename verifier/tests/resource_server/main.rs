@@ -8,6 +8,7 @@ mod discovery;
 mod examples;
 mod feed;
 mod health;
+mod metrics;
 mod tokens;
 mod tower;
 mod when_stale;
