@@ -1,6 +1,6 @@
 //! What is no longer valid, or no longer as it was: the revocation log of the authorization server, held in memory.
 //!
-//! An entry takes 24 bytes in a table that is between 44 and 87 per cent full, some 29 to 57 bytes in all, and up to 4
+//! An entry takes 24 bytes in a table that is between 44 and 87 per cent full, some 29 to 57 bytes in all, and up to 2
 //! more in a filter. Nearly all that a check asks for is not there, and the filter says so: it is so much smaller than
 //! the table that it stays near the processor.
 //!

@@ -27,7 +27,7 @@ async fn health_tells_what_is_known_and_what_was_decided() {
     assert_eq!((health.is_available, health.feed), (true, FeedState::Live));
     assert_eq!((health.last_seq, health.revocations), (1, 1));
     assert_eq!((health.remembered_tokens, health.remembered_api_keys), (1, 1));
-    assert_eq!((health.signing_keys, health.signing_keys_age), (1, 0));
+    assert!(health.signing_keys == 1 && health.signing_keys_age < 60);
     assert_eq!((health.introspections, health.introspections_unanswered), (2, 1));
     assert_eq!(health.feed_interruptions, 0);
     let shown = serde_json::to_value(&health).unwrap();
