@@ -4,6 +4,7 @@
 //! time, never an entry.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -14,9 +15,14 @@ use super::{CatchUpRequests, Logged, Revocations, store};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
 
-/// How often the log is read when nothing wakes us. On SQLite the command line writes without a wake-up.
-const POLL_SQLITE: Duration = Duration::from_millis(200);
-const POLL_POSTGRES: Duration = Duration::from_secs(1);
+/// How often the log is read while nobody would wake us: on SQLite, where the command line writes without a word, and
+/// on PostgreSQL while nothing listens.
+const POLL: Duration = Duration::from_millis(200);
+/// How often it is read while PostgreSQL's notifications are heard.
+const POLL_LISTENING: Duration = Duration::from_secs(1);
+/// How long until PostgreSQL is listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_millis(100);
+const LISTEN_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(1);
 const BATCH: u64 = 1000;
 /// How often entries that have served their time leave the memory.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -30,9 +36,9 @@ pub async fn follow(
     mut on_entry: impl FnMut(&Logged) -> BoxFuture<'static, ()>,
 ) {
     let woken = Arc::new(Notify::new());
-    let listener = listen(db.clone(), woken.clone());
+    let is_listening = Arc::new(AtomicBool::new(false));
+    let listener = listen(db.clone(), woken.clone(), is_listening.clone());
     tokio::pin!(listener);
-    let poll = if db.is_postgres() { POLL_POSTGRES } else { POLL_SQLITE };
     let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
     let mut swept = clock.now();
     loop {
@@ -54,10 +60,11 @@ pub async fn follow(
             }
             Err(error) => {
                 tracing::error!(%error, "the revocation log can't be read");
-                tokio::time::sleep(POLL_SQLITE).await;
+                tokio::time::sleep(POLL).await;
                 continue;
             }
         }
+        let poll = if is_listening.load(Ordering::Relaxed) { POLL_LISTENING } else { POLL };
         tokio::select! {
             request = requests.0.recv() => match request {
                 Some(request) => waiting.push(request),
@@ -89,15 +96,22 @@ async fn read_new(
 }
 
 /// Passes PostgreSQL's notifications on; never returns. On SQLite there are none.
-async fn listen(db: Db, woken: Arc<Notify>) {
+async fn listen(db: Db, woken: Arc<Notify>, is_listening: Arc<AtomicBool>) {
     while db.is_postgres() {
-        if let Ok(mut listener) = db.listen(store::CHANNEL).await {
-            while listener.hear().await.is_ok() {
-                woken.notify_one();
-            }
+        let Ok(mut listener) = db.listen(store::CHANNEL).await else {
+            tokio::time::sleep(LISTEN_AGAIN_AFTER_FAILURE).await;
+            continue;
+        };
+        is_listening.store(true, Ordering::Relaxed);
+        // For what was committed while nobody listened.
+        woken.notify_one();
+        while listener.hear().await.is_ok() {
+            woken.notify_one();
         }
-        // The connection broke; polling serves until it is back.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        is_listening.store(false, Ordering::Relaxed);
+        // The wait for the next poll was meant for somebody who is woken.
+        woken.notify_one();
+        tokio::time::sleep(LISTEN_AGAIN).await;
     }
     std::future::pending().await
 }

@@ -300,7 +300,7 @@ async fn the_address_is_the_callers_as_a_trusted_proxy_names_it(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
     let server = Server::start_with(database, |settings| {
-        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()].into();
     });
     let Some(server) = server.await else { return };
     let world = World::around(server).await;
@@ -423,7 +423,7 @@ async fn gate() -> Option<Gate> {
     // Asked first: where nginx is missing, nothing else is needed.
     Nginx::binary()?;
     let server = Server::start_with(Database::Sqlite, |settings| {
-        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()].into();
     });
     let world = World::around(server.await?).await;
     let api = Hook::open().await;

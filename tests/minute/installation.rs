@@ -44,7 +44,7 @@ struct Connections {
 struct Process {
     child: Child,
     /// Held open: a program that can't print ends.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     address: String,
 }
 
@@ -281,17 +281,19 @@ impl Process {
             .stderr(log.unwrap())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut process = Self { child, output, address: String::new() };
         let mut line = String::new();
-        loop {
+        while process.address.is_empty() {
             line.clear();
             let log = || std::fs::read_to_string(directory.join("log")).unwrap();
-            assert!(output.read_line(&mut line).unwrap() > 0, "it did not start: {}", log());
+            let read = process.output.read_line(&mut line).unwrap();
+            assert!(read > 0, "it did not start: {}", log());
             if let Some(address) = line.trim().strip_prefix("listening") {
-                let address = address.trim().trim_start_matches("http://").to_owned();
-                return Self { child, _output: output, address };
+                process.address = address.trim().trim_start_matches("http://").to_owned();
             }
         }
+        process
     }
 }
 

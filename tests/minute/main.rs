@@ -5,6 +5,9 @@
 //!
 //! A test binary of its own, since it measures time: nothing else runs beside it.
 
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 #[path = "../it/harness/services.rs"]
 #[expect(dead_code, reason = "Redis isn't wanted here")]
 mod services;

@@ -46,6 +46,13 @@ pub enum FetchError {
     TimedOut,
 }
 
+impl FetchError {
+    /// Whether the server was there and then was not, so that it may be another one that answers the next time.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        matches!(self, FetchError::NoAnswer(error) if !error.is_timeout())
+    }
+}
+
 impl Http {
     /// `loopback` says that the server is on this machine, which no proxy can reach.
     pub(super) fn new(credential: SecretString, loopback: bool) -> Result<Http, reqwest::Error> {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Url;
 
-use super::http::Http;
+use super::http::{FetchError, Http};
 use crate::network::Network;
 use crate::principal::ApiKey;
 use crate::scope::ScopeSet;
@@ -100,7 +100,12 @@ impl Introspection {
             tracing::warn!(url = %self.url, "too many introspections are under way");
             return Err(self.no_answer());
         };
-        self.http.post_form(&self.url, form).await.map_err(|error| {
+        let mut answer = self.http.post_form(&self.url, form).await;
+        // A question changes nothing. Where one of several servers has died over it, another is there to answer.
+        if answer.as_ref().is_err_and(FetchError::is_broken_connection) {
+            answer = self.http.post_form(&self.url, form).await;
+        }
+        answer.map_err(|error| {
             let error = &error as &dyn Error;
             tracing::warn!(url = %self.url, error, "a credential could not be introspected");
             self.no_answer()
@@ -154,8 +159,51 @@ fn read(body: &[u8]) -> Result<Option<Active>, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     use super::*;
+
+    /// A server whose connections end as these say: with no answer, or with this one.
+    async fn server_with(answers: Vec<Option<&'static str>>) -> (Introspection, Arc<AtomicU64>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+        let accepted = Arc::new(AtomicU64::new(0));
+        let count = accepted.clone();
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap();
+                assert!(read > 0);
+                if let Some(answer) = answer {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let http = Http::new("credential".into(), true).unwrap();
+        (Introspection::new(Arc::new(http), url.parse().unwrap()), accepted)
+    }
+
+    #[tokio::test]
+    async fn a_question_over_which_a_server_died_is_put_once_more() {
+        const INACTIVE: &str =
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 16\r\n\r\n{\"active\":false}";
+        const BROKEN: &str = "HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let (introspection, accepted) = server_with(vec![None, Some(INACTIVE)]).await;
+        assert!(introspection.api_key("x").await.unwrap().is_none());
+        assert_eq!((accepted.load(Ordering::Relaxed), introspection.counts()), (2, (1, 0)));
+
+        let (introspection, accepted) = server_with(vec![None, None, Some(INACTIVE)]).await;
+        assert!(introspection.api_key("x").await.is_err());
+        assert_eq!((accepted.load(Ordering::Relaxed), introspection.counts()), (2, (1, 1)));
+
+        // An answer is one, also when it says that the server has failed.
+        let (introspection, accepted) = server_with(vec![Some(BROKEN), Some(INACTIVE)]).await;
+        assert!(introspection.api_key("x").await.is_err());
+        assert_eq!(accepted.load(Ordering::Relaxed), 1);
+    }
 
     fn answer() -> Value {
         json!({
