@@ -158,6 +158,26 @@ async fn the_tower_service_guards_its_tenants() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_example_tells_how_its_verifier_is_doing() {
+    let server = AuthorizationServer::start().await;
+    let settings = [("METRICS_LISTEN", "127.0.0.1:0"), ("METRICS_AUDIENCE", AUDIENCE)];
+    let Some(mut example) = Example::start("metrics", &server, &settings) else { return };
+    let address = example.address();
+    let api = address.trim_end_matches("/metrics");
+    let token = server.issues(&server.claims());
+    assert_eq!(get(format!("{api}/whoami"), Some(&token)).await.status(), 200);
+    assert_eq!(get(format!("{api}/whoami"), None).await.status(), 401);
+    let health: Value = get(format!("{api}/health"), None).await.json().await.unwrap();
+    assert_eq!((&health["is_available"], &health["feed"]), (&json!(true), &json!("live")));
+    let available = format!("portcullis_verifier_available{{audience=\"{AUDIENCE}\"}} 1");
+    super::until(async || {
+        let metrics = get(format!("{api}/metrics"), None).await.text().await.unwrap();
+        metrics.lines().any(|line| line == available)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_plain_example_tells_what_a_header_allows() {
     let server = AuthorizationServer::start().await;
     let Some(mut example) = Example::start("plain", &server, &[("PLAIN_AUDIENCE", AUDIENCE)])
