@@ -67,12 +67,11 @@ pub(super) fn revoked_event(
 
 /// Why somebody revokes, in their own words: up to 500 characters on one line. Nothing said is no reason.
 pub(super) fn checked_reason(reason: Option<&str>) -> Result<Option<&str>, Refused> {
-    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
     let wrong = |message: &str| Refused::field("reason", message);
-    match reason {
-        Some(text) if text.chars().count() > LONGEST_REASON => {
-            Err(wrong("must have at most 500 characters"))
-        }
+    if reason.is_some_and(|text| text.chars().count() > LONGEST_REASON) {
+        return Err(wrong("must have at most 500 characters"));
+    }
+    match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
         Some(text) if text.chars().any(char::is_control) => {
             Err(wrong("must not hold control characters"))
         }

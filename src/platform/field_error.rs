@@ -51,14 +51,15 @@ impl<E: Into<anyhow::Error>> From<E> for Refused {
     }
 }
 
-/// A name that people give to things: 1 to 100 characters, no control characters, no space around it.
+/// A name that people give to things: 1 to 100 characters as it was sent, no control characters, no space around it.
 pub(crate) fn checked_name<'a>(
     field: &str,
     name: &'a str,
     errors: &mut Vec<FieldError>,
 ) -> &'a str {
+    let is_too_long = name.chars().count() > 100;
     let name = name.trim();
-    if name.is_empty() || name.chars().count() > 100 {
+    if name.is_empty() || is_too_long {
         errors.push(FieldError::new(field, "must have 1 to 100 characters"));
     } else if name.chars().any(char::is_control) {
         errors.push(FieldError::new(field, "must not hold control characters"));
@@ -66,10 +67,11 @@ pub(crate) fn checked_name<'a>(
     name
 }
 
-/// What people write about a thing: up to 500 characters, no control characters but the end of a line.
+/// What people write about a thing: up to 500 characters as it was sent, no control characters but the end of a line.
 pub(crate) fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError>) -> &'a str {
+    let is_too_long = text.chars().count() > 500;
     let text = text.trim();
-    if text.chars().count() > 500 {
+    if is_too_long {
         errors.push(FieldError::new("description", "must have at most 500 characters"));
     } else if text.chars().any(|letter| letter.is_control() && letter != '\n') {
         errors.push(FieldError::new("description", "must not hold control characters"));

@@ -45,7 +45,7 @@ pub async fn create(
     let mut errors = Vec::new();
     let name = checked_name("name", new.name, &mut errors).to_owned();
     check_audience(new.audience, &mut errors);
-    check_catalog(&new.catalog, &mut errors);
+    let catalog = checked_catalog(new.catalog, &mut errors);
     check_lifetime(new.access_token_seconds, &mut errors);
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
@@ -60,7 +60,7 @@ pub async fn create(
         name,
         algorithm: new.algorithm,
         access_token_lifetime: new.access_token_seconds.map(Duration::from_secs),
-        catalog: new.catalog,
+        catalog,
         is_management: false,
         is_shared: new.is_shared,
         unshared_at: None,
@@ -121,12 +121,17 @@ pub(super) fn check_lifetime(seconds: Option<u64>, errors: &mut Vec<FieldError>)
     }
 }
 
-pub(super) fn check_catalog(catalog: &Catalog, errors: &mut Vec<FieldError>) {
+/// What an API offers, with no space around what people read of it.
+pub(super) fn checked_catalog(mut catalog: Catalog, errors: &mut Vec<FieldError>) -> Catalog {
     if catalog.0.is_empty() || catalog.0.len() > MAX_CATALOG {
         errors.push(FieldError::new("scopes", "must hold 1 to 500 scopes"));
     }
+    // What is too long stays as it was sent, and is refused below.
+    for entry in catalog.0.iter_mut().filter(|it| it.sentence.chars().count() <= MAX_SENTENCE) {
+        entry.sentence = entry.sentence.trim().to_owned();
+    }
     for (at, entry) in catalog.0.iter().enumerate() {
-        if entry.sentence.trim().is_empty() || entry.sentence.chars().count() > MAX_SENTENCE {
+        if entry.sentence.is_empty() || entry.sentence.chars().count() > MAX_SENTENCE {
             errors.push(FieldError::new(
                 format!("scopes[{at}].sentence"),
                 "must have 1 to 200 characters",
@@ -147,4 +152,5 @@ pub(super) fn check_catalog(catalog: &Catalog, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::new(format!("scopes[{at}].scope"), "is in the catalog twice"));
         }
     }
+    catalog
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use entity::{OrganizationId, ResourceServerId, Timestamp};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
-use super::create::{check_catalog, check_lifetime, may_be_shared};
+use super::create::{check_lifetime, checked_catalog, may_be_shared};
 use super::{Catalog, ResourceServer, store};
 use crate::audit::{self, By, Event};
 use crate::platform::{Refused, checked_name};
@@ -38,9 +38,7 @@ pub async fn edit(
 ) -> Result<ResourceServer, Refused> {
     let mut errors = Vec::new();
     let name = changes.name.map(|name| checked_name("name", name, &mut errors).to_owned());
-    if let Some(catalog) = &changes.catalog {
-        check_catalog(catalog, &mut errors);
-    }
+    let catalog = changes.catalog.map(|catalog| checked_catalog(catalog, &mut errors));
     check_lifetime(changes.access_token_seconds.flatten(), &mut errors);
     if !errors.is_empty() {
         return Err(Refused::Invalid(errors));
@@ -60,7 +58,7 @@ pub async fn edit(
     if changes.is_shared.is_some() {
         may_be_shared(tx, organization, changes.is_shared).await?;
     }
-    if let Some(catalog) = &changes.catalog {
+    if let Some(catalog) = &catalog {
         store::replace_catalog(tx, id, catalog).await?;
     }
     let event = Event::new("resource_server.changed", id).in_organization(organization);

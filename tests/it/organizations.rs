@@ -190,6 +190,8 @@ async fn an_organization_is_founded_and_renamed(
         (json!({}), "name"),
         (json!({ "name": " " }), "name"),
         (json!({ "name": "x".repeat(101) }), "name"),
+        // As the document says, which knows nothing of what is cut off at the ends.
+        (json!({ "name": format!("{}\u{a0}", "x".repeat(100)) }), "name"),
         (json!({ "name": "x", "owner": "usr_01h455vb4pex5vsknk084sn02q" }), "owner"),
         (json!({ "name": "x", "owner": "bob" }), "owner"),
         (json!({ "name": "x", "join": true }), "join"),

@@ -279,6 +279,7 @@ async fn what_can_not_be_is_refused_by_the_name_of_the_field(
         ("scopes", json!([scope("read:a", "x"), scope("read:a", "y")]), "scopes[1].scope"),
         ("scopes", json!([scope("read:a", " ")]), "scopes[0].sentence"),
         ("scopes", json!([scope("read:a", &long)]), "scopes[0].sentence"),
+        ("scopes", json!([scope("read:a", &format!(" {}", &long[1..]))]), "scopes[0].sentence"),
         ("scopes", json!([scope("read:a", "a\u{0}b")]), "scopes[0].sentence"),
         ("is_shared", json!("yes"), "is_shared"),
         ("status_list", json!("yes"), "status_list"),

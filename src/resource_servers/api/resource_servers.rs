@@ -126,7 +126,7 @@ impl Representation {
 fn catalog(entries: &[Entry]) -> Catalog {
     let entry = |entry: &Entry| CatalogScope {
         scope: entry.scope.clone(),
-        sentence: entry.sentence.trim().to_owned(),
+        sentence: entry.sentence.clone(),
         needs_admin: entry.needs_admin,
     };
     Catalog(entries.iter().map(entry).collect())
