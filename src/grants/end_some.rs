@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use entity::{GrantId, Timestamp};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 
 use super::store::{self, EndedGrant, LivingGrants};
 use crate::audit::{self, By, Event};
@@ -10,17 +10,6 @@ use crate::revocation::{self, About};
 
 /// As many grants end in one transaction, so that other writers don't wait for long.
 const CHUNK: u64 = 500;
-
-/// How many grants there are to end, and how many of them have a refresh token.
-///
-/// # Errors
-/// When the database fails.
-pub async fn count_living(
-    connection: &impl ConnectionTrait,
-    which: LivingGrants,
-) -> Result<(u64, u64), DbErr> {
-    store::count_living(connection, which).await
-}
 
 /// Ends all these grants with their tokens, and the codes that would have become one; says how many there were, and
 /// how many of them had a refresh token. What ended stays so if it fails halfway, and a further call does the rest.

@@ -23,11 +23,12 @@ pub use connected::{ConnectedApp, connected_apps};
 pub use disconnect::disconnect;
 pub use end::end;
 pub use end_leaked::end_leaked;
-pub use end_some::{count_living, end_some};
+pub use end_some::end_some;
 pub use store::{
     Advance, Consent, EndedGrant, ListGrants, LivingGrants, advance, clear_retry_answers,
-    delete_expired_codes, end_of_organization, end_of_project, end_of_resource_server, end_of_user,
-    find, forget_consents, insert, list, list_consents, remember_consent,
+    count_living, delete_expired_codes, end_of_organization, end_of_project,
+    end_of_resource_server, end_of_user, find, forget_consents, insert, list, list_consents,
+    remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.

@@ -512,7 +512,11 @@ impl LivingGrants {
     }
 }
 
-pub(super) async fn count_living(
+/// How many grants there are to end, and how many of them have a refresh token.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_living(
     connection: &impl ConnectionTrait,
     which: LivingGrants,
 ) -> Result<(u64, u64), DbErr> {
