@@ -1,0 +1,215 @@
+//! What the machine can do at most: a route that does nothing, the cryptography alone, the database alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::any;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use portcullis::app::App;
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+/// A process with one route that takes everything and answers with as many bytes as it was started with.
+pub struct Bare {
+    _child: Child,
+    pub address: SocketAddr,
+}
+
+impl Bare {
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(answer_bytes: usize) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["bare", &answer_bytes.to_string()])
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut line = String::new();
+        let output = child.stdout.take().context("it has no output")?;
+        BufReader::new(output).read_line(&mut line).await?;
+        Ok(Self { _child: child, address: line.trim().parse()? })
+    }
+}
+
+/// What the process of [`Bare`] does, for ever.
+///
+/// # Errors
+/// When it can't listen.
+pub async fn serve_bare(answer_bytes: usize) -> Result<()> {
+    let answer = Bytes::from(vec![b'x'; answer_bytes]);
+    let answers = move |_: Bytes| {
+        let answer = answer.clone();
+        async move { answer }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    let router = Router::new().fallback(any(answers));
+    Ok(axum::serve(listener, router).await?)
+}
+
+/// How many JWTs of this size one core signs in a second.
+///
+/// # Errors
+/// When there is no key.
+pub fn signatures_per_second(algorithm: Algorithm, time: Duration) -> Result<f64> {
+    let key = match algorithm {
+        Algorithm::ES256 => {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
+            EncodingKey::from_ec_der(pair.to_pkcs8v1()?.as_ref())
+        }
+        Algorithm::EdDSA => {
+            let pair = Ed25519KeyPair::generate()?;
+            EncodingKey::from_ed_der(pair.to_pkcs8v1()?.as_ref())
+        }
+        _ => {
+            use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+            use aws_lc_rs::rsa::{KeyPair, KeySize};
+            use base64::Engine as _;
+            let pair = KeyPair::generate(KeySize::Rsa2048)?;
+            let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?;
+            let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+            let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+            EncodingKey::from_rsa_pem(pem.as_bytes())?
+        }
+    };
+    let message = vec![b'x'; 500];
+    Ok(per_second(time, || jsonwebtoken::crypto::sign(&message, &key, algorithm).map(drop))?)
+}
+
+fn per_second<E>(time: Duration, mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    let (began, mut count) = (Instant::now(), 0_u32);
+    while began.elapsed() < time {
+        work()?;
+        count += 1;
+    }
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
+}
+
+/// How many passwords all the cores that may hash check in a second.
+///
+/// # Errors
+/// When a password can't be hashed.
+pub async fn password_checks_per_second(app: &App, time: Duration, password: &str) -> Result<f64> {
+    let stored = app.passwords.hash(password.into()).await?;
+    many(
+        time,
+        32,
+        |app: App, password: String, stored: String| async move {
+            app.passwords.check(password.into(), Some(stored)).await.map(drop)
+        },
+        (app.clone(), password.to_owned(), stored),
+    )
+    .await
+}
+
+async fn many<A: Clone, B: Clone, C: Clone, F>(
+    time: Duration,
+    at_once: usize,
+    work: impl Fn(A, B, C) -> F + Copy + Send + 'static,
+    (a, b, c): (A, B, C),
+) -> Result<f64>
+where
+    A: Send + 'static,
+    B: Send + 'static,
+    C: Send + 'static,
+    F: Future<Output = Result<()>> + Send,
+{
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..at_once)
+        .map(|_| {
+            let (a, b, c) = (a.clone(), b.clone(), c.clone());
+            tokio::spawn(async move {
+                let mut count = 0_u32;
+                while began.elapsed() < time {
+                    work(a.clone(), b.clone(), c.clone()).await?;
+                    count += 1;
+                }
+                anyhow::Ok(count)
+            })
+        })
+        .collect();
+    let mut count = 0;
+    for task in tasks {
+        count += task.await??;
+    }
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
+}
+
+/// How many statements the database commits in a second when 64 callers write one row each, through the server's pool.
+///
+/// # Errors
+/// When the database fails.
+pub async fn commits_per_second(app: &App, time: Duration) -> Result<f64> {
+    let writer = app.db.writer();
+    writer
+        .execute_unprepared(
+            "CREATE TABLE IF NOT EXISTS bench_rows (id INT PRIMARY KEY, n INT NOT NULL)",
+        )
+        .await?;
+    writer.execute_unprepared("DELETE FROM bench_rows").await?;
+    let values: Vec<String> = (0..10_000).map(|id| format!("({id}, 0)")).collect();
+    let fill = format!("INSERT INTO bench_rows VALUES {}", values.join(","));
+    writer.execute_unprepared(&fill).await?;
+    let next = Arc::new(AtomicUsize::new(0));
+    let rate = many(
+        time,
+        64,
+        |app: App, next: Arc<AtomicUsize>, (): ()| async move {
+            let id = i32::try_from(next.fetch_add(1, Ordering::Relaxed) * 7919 % 10_000)?;
+            let backend = app.db.writer().get_database_backend();
+            let sql = if app.db.is_postgres() {
+                "UPDATE bench_rows SET n = n + 1 WHERE id = $1"
+            } else {
+                "UPDATE bench_rows SET n = n + 1 WHERE id = ?"
+            };
+            let statement = sea_orm::Statement::from_sql_and_values(backend, sql, [id.into()]);
+            app.db.writer().execute_raw(statement).await?;
+            Ok(())
+        },
+        (app.clone(), next, ()),
+    )
+    .await?;
+    writer.execute_unprepared("DROP TABLE bench_rows").await?;
+    Ok(rate)
+}
+
+/// How many secrets of keys the database finds by their digest in a second, through the server's pool.
+///
+/// # Errors
+/// When the database fails.
+pub async fn point_reads_per_second(
+    app: &App,
+    time: Duration,
+    keys: &Arc<Vec<String>>,
+    first: usize,
+) -> Result<f64> {
+    use entity::api_key_secret;
+    use sea_orm::ColumnTrait as _;
+    let next = Arc::new(AtomicUsize::new(first));
+    many(
+        time,
+        32,
+        |app: App, keys: Arc<Vec<String>>, next: Arc<AtomicUsize>| async move {
+            let at = next.fetch_add(1, Ordering::Relaxed) % keys.len();
+            let digest = portcullis_verifier::key::digest(&keys[at]).to_vec();
+            let found: Option<entity::ApiKeyId> = api_key_secret::Entity::find()
+                .select_only()
+                .column(api_key_secret::Column::ApiKeyId)
+                .filter(api_key_secret::Column::Digest.eq(digest))
+                .into_tuple()
+                .one(app.db.reader())
+                .await?;
+            found.map(drop).context("a key is missing")
+        },
+        (app.clone(), keys.clone(), next),
+    )
+    .await
+}
