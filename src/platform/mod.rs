@@ -1,5 +1,6 @@
 //! Tools without an opinion about OAuth: time, randomness, the database, secrets at rest, passwords, mail, the log.
 
+pub mod batch;
 pub mod clock;
 pub mod db;
 mod directory;
