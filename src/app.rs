@@ -24,7 +24,7 @@ use crate::resource_servers::{self, ResourceServers};
 use crate::revocation::{CatchUpRequests, Revocations};
 use crate::signing::{self, Algorithm, Signer};
 use crate::status_lists::StatusLists;
-use crate::tokens::RefreshTokens;
+use crate::tokens::{AcceptedTokens, RefreshTokens};
 
 /// A handle to the running server's state.
 #[derive(Clone)]
@@ -38,6 +38,7 @@ pub struct State {
     pub signing_seal: SealingKey,
     pub signer: Signer,
     pub refresh_tokens: RefreshTokens,
+    pub accepted_tokens: AcceptedTokens,
     pub passwords: Passwords,
     /// None where no mail server is configured.
     pub mailer: Option<Mailer>,
@@ -93,7 +94,8 @@ impl App {
                 &config.brand,
                 master_key.hmac_key(RefreshTokens::LABEL),
             ),
-            passwords: Passwords::default(),
+            accepted_tokens: AcceptedTokens::default(),
+            passwords: Passwords::new()?,
             mailer,
             api_keys: ApiKeys::new(&config.api_keys, alerts.clone()),
             phantom_tokens: PhantomTokens::default(),

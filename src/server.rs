@@ -4,25 +4,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{from_fn, map_request, map_response_with_state};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use axum::serve::{Listener, ListenerExt as _};
+use axum::{Router, ServiceExt};
 use tokio::net::TcpListener;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::Layer as _;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::TimeoutLayer;
-use tower_http::trace::TraceLayer;
 
 use crate::app::App;
-use crate::http::{MAX_BODY, PageError, Problem, render_page_errors, tell_rate_limit};
+use crate::http::{PageError, Problem, every_request, tell_rate_limit};
 use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
 use crate::{
@@ -30,8 +25,6 @@ use crate::{
     revocation, status_lists,
 };
 
-/// No answer but a feed takes longer.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the other side of a connection may take nothing of an answer, of a feed above all.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the use of API keys is written down.
@@ -93,7 +86,8 @@ pub async fn serve(
     };
     // axum knows how to tell a caller's address of a listener that is tapped, and of no other kind of ours.
     let listener = Connections(listener).tap_io(|_| ());
-    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let service = from_fn_with_state(app.clone(), every_request).layer(router(app.clone()));
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         stopping.cancel();
@@ -249,45 +243,7 @@ pub fn router(app: App) -> Router {
                 .merge(inserted)
         }
     };
-    // Only what is reached over https can promise to be so for a year.
-    let transport_security = app
-        .config
-        .is_https
-        .then(|| header_if_missing(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
-    let layers = ServiceBuilder::new()
-        .option_layer(transport_security)
-        // Ours alone, so that nobody writes into the audit trail under another's id.
-        .layer(map_request(without_request_id))
-        .layer(SetRequestIdLayer::new(HeaderName::from_static("x-request-id"), MakeRequestUuid))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
-        .layer(PropagateRequestIdLayer::new(HeaderName::from_static("x-request-id")))
-        .layer(CatchPanicLayer::custom(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
-        .layer(header_if_missing(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header_if_missing(header::REFERRER_POLICY, "same-origin"))
-        .layer(header_if_missing(header::X_FRAME_OPTIONS, "DENY"))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
-        .layer(map_response_with_state(app.clone(), render_page_errors))
-        .layer(DefaultBodyLimit::max(MAX_BODY));
-    root.fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(layers)
-        .with_state(app)
-}
-
-async fn without_request_id(mut request: Request) -> Request {
-    request.headers_mut().remove("x-request-id");
-    request
-}
-
-/// A span names method and path; the query may hold secrets and stays out.
-fn span(request: &Request) -> tracing::Span {
-    let id =
-        request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
-}
-
-fn header_if_missing(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    root.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(app)
 }
 
 /// What is public may be read by every page.

@@ -28,7 +28,6 @@ use crate::http::{
 use crate::identity;
 use crate::resource_servers::management_catalog;
 use crate::tenancy::{self, Membership};
-use crate::tokens::inspect;
 
 /// The header by which a browser's session says which organization it means.
 const ORGANIZATION: &str = "portcullis-organization";
@@ -228,12 +227,12 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     // A JWT has dots; no API key of ours has.
     if credential.contains('.') && !app.api_keys.may_be_imported(credential) {
         let keys = app.signer.public_keys();
-        return match inspect(&keys, &app.config.issuer, &app.revocations, now, credential) {
-            Some(claims) if !claims.may_be_used_from(call.address) => Err(not_accepted()),
-            Some(claims) if claims.aud.contains(&app.config.issuer) => {
+        let (issuer, revocations) = (&app.config.issuer, &app.revocations);
+        return match app.accepted_tokens.inspect(&keys, issuer, revocations, now, credential) {
+            Some(token) if !token.claims.may_be_used_from(call.address) => Err(not_accepted()),
+            Some(token) if token.claims.aud.contains(issuer) => {
                 // What needs an admin was held back when the token was made.
-                let permitted = claims.scope.clone();
-                Ok((Principal::from_claims(claims), permitted))
+                Ok((token.principal().clone(), token.claims.scope.clone()))
             }
             Some(_) => Err(Problem::rejected(Rejection::InvalidToken(InvalidToken::WrongAudience))),
             None => Err(not_accepted()),

@@ -1,7 +1,6 @@
 //! Refusals for people: a page that says what happened and what to do.
 
 use askama::Template;
-use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -134,7 +133,7 @@ impl IntoResponse for PageError {
 }
 
 /// Gives error pages their looks: only here is it known under which path our style sheet is.
-pub async fn render_page_errors(State(app): State<App>, mut response: Response) -> Response {
+pub(super) fn render_page_errors(app: &App, mut response: Response) -> Response {
     let Some(Words { title, message }) = response.extensions_mut().remove::<Words>() else {
         return response;
     };

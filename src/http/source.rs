@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 
 use super::ClientAddress;
+use super::every_request::REQUEST_ID;
 use crate::app::App;
 use crate::audit;
 
@@ -26,7 +27,7 @@ impl FromRequestParts<App> for Source {
             address: address.map(|address| address.to_string()),
             user_agent: text(header::USER_AGENT.as_str())
                 .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-            request_id: text("x-request-id").map(str::to_owned),
+            request_id: text(REQUEST_ID.as_str()).map(str::to_owned),
         }))
     }
 }

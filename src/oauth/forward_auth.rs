@@ -24,7 +24,6 @@ use crate::http::{
 use crate::platform::FieldError;
 use crate::rate_limit::Standing;
 use crate::resource_servers::ResourceServer;
-use crate::tokens::inspect;
 
 /// Of the scopes no more is told: proxies and what stands behind them take some kilobytes of headers at most.
 const MOST_SCOPES: usize = 4096;
@@ -126,16 +125,19 @@ fn by_access_token(
     is_known: bool,
 ) -> Result<Admitted, Problem> {
     let (keys, now) = (app.signer.public_keys(), app.clock.now());
-    let claims = inspect(&keys, &app.config.issuer, &app.revocations, now, call.credential)
-        .filter(|claims| claims.may_be_used_from(call.address.0))
+    let (issuer, revocations) = (&app.config.issuer, &app.revocations);
+    let accepted = app
+        .accepted_tokens
+        .inspect(&keys, issuer, revocations, now, call.credential)
+        .filter(|accepted| accepted.claims.may_be_used_from(call.address.0))
         .ok_or_else(|| refuse(InvalidToken::NotAccepted))?;
-    if !claims.aud.contains(resource) {
+    if !accepted.claims.aud.contains(resource) {
         return Err(refuse(InvalidToken::WrongAudience));
     }
     if !is_known {
         return Err(refuse(InvalidToken::NotAccepted));
     }
-    let principal = Principal::from_claims(claims);
+    let principal = accepted.principal().clone();
     for scope in &call.question.scopes {
         principal.require_scope(scope).map_err(Problem::rejected)?;
     }

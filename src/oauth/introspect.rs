@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use portcullis_verifier::bearer_token;
+use bytes::Bytes;
+use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
+use portcullis_verifier::{AccessTokenClaims, ScopeSet, bearer_token};
 use secrecy::SecretString;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client_authentication::{ClientCredentials, client_credentials};
@@ -22,7 +24,6 @@ use crate::clients::{self, Client};
 use crate::grants;
 use crate::http::{Form, Parameters, Source};
 use crate::resource_servers::{self, ResourceServer};
-use crate::tokens::inspect;
 
 /// Who asks.
 enum Asker {
@@ -41,23 +42,28 @@ pub async fn post(
     let asker = authenticate(&app, &headers, &parameters).await?;
     let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
     let answer = match &asker {
-        Asker::ResourceServer(api) => match access_token(&app, token, |aud, _| aud == api.audience)
-        {
-            Some(answer) => Some(answer),
-            None => {
-                let from = used_from(&parameters)?;
-                api_key(&app, api, token, from, &source).await?
-            }
-        },
-        Asker::Client(client) => {
-            match access_token(&app, token, |_, id| id == client.id.to_string()) {
+        Asker::ResourceServer(api) => {
+            match access_token(&app, token, |claims| claims.aud.contains(&api.audience))? {
                 Some(answer) => Some(answer),
-                None => refresh_token(&app, client, token).await?,
+                None => {
+                    let from = used_from(&parameters)?;
+                    api_key(&app, api, token, from, &source).await?
+                }
+            }
+        }
+        Asker::Client(client) => {
+            match access_token(&app, token, |claims| claims.client_id == client.id.to_string())? {
+                Some(answer) => Some(answer),
+                None => {
+                    let answer = refresh_token(&app, client, token).await?;
+                    answer.map(|answer| Bytes::from(answer.to_string()))
+                }
             }
         }
     };
-    let answer = answer.unwrap_or_else(|| json!({ "active": false }));
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    let answer = answer.unwrap_or(Bytes::from_static(br#"{"active":false}"#));
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, answer).into_response())
 }
 
 /// A resource server by its credential, as bearer token or as Basic password under its id; else a confidential client.
@@ -113,18 +119,19 @@ async fn resource_server(
         .await?)
 }
 
-/// An access token of ours that lives and concerns the asker, by audience and client id.
-fn access_token(app: &App, token: &str, concerns: impl Fn(&str, &str) -> bool) -> Option<Value> {
-    let keys = app.signer.public_keys();
-    let claims = inspect(&keys, &app.config.issuer, &app.revocations, app.clock.now(), token)?;
-    if !claims.aud.iter().any(|audience| concerns(audience, &claims.client_id)) {
-        return None;
+/// What is to be said of an access token of ours that lives and concerns the asker.
+fn access_token(
+    app: &App,
+    token: &str,
+    concerns: impl Fn(&AccessTokenClaims) -> bool,
+) -> Result<Option<Bytes>, OAuthError> {
+    let (keys, now) = (app.signer.public_keys(), app.clock.now());
+    let (issuer, revocations) = (&app.config.issuer, &app.revocations);
+    let accepted = app.accepted_tokens.inspect(&keys, issuer, revocations, now, token);
+    match accepted.filter(|accepted| concerns(&accepted.claims)) {
+        Some(accepted) => Ok(Some(accepted.introspection()?)),
+        None => Ok(None),
     }
-    let mut answer = serde_json::to_value(&claims).ok()?;
-    let members = answer.as_object_mut()?;
-    members.insert("active".to_owned(), true.into());
-    members.insert("token_type".to_owned(), "Bearer".into());
-    Some(answer)
 }
 
 /// From where the resource server was called: it says so in `client_address`, or says by `network_check=local` that
@@ -151,7 +158,7 @@ async fn api_key(
     token: &str,
     from: UsedFrom,
     source: &audit::Source,
-) -> Result<Option<Value>, OAuthError> {
+) -> Result<Option<Bytes>, OAuthError> {
     let wanted = Wanted { asker: KeyAsker::ResourceServer(asker), from, scope: None };
     let presented = Presented { text: token, wanted, cost: None, source };
     let now = app.clock.now();
@@ -159,30 +166,47 @@ async fn api_key(
     let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
     let Some((known, scopes)) = verified.valid() else { return Ok(None) };
     let key = &known.key;
-    let mut answer = json!({
-        "active": true,
-        "token_type": "api_key",
-        "iss": app.config.issuer,
-        "sub": key.id,
-        "api_key": key.id,
-        "org": key.organization,
-        "creator": key.created_by,
-        "owner": key.owner,
-        "scope": scopes,
-        "iat": key.created_at.unix_seconds(),
-    });
-    if let Some(members) = answer.as_object_mut() {
-        if let Some(end) = known.ends() {
-            members.insert("exp".to_owned(), end.unix_seconds().into());
-        }
-        if let AllowedNetworks::Only(_) = key.allowed_networks {
-            members.insert("allowed_ips".to_owned(), key.allowed_networks.texts().into());
-        }
-        if let Some(project) = key.project {
-            members.insert("project".to_owned(), project.to_string().into());
-        }
-    }
-    Ok(Some(answer))
+    let allowed_ips = match key.allowed_networks {
+        AllowedNetworks::Only(_) => Some(key.allowed_networks.texts()),
+        AllowedNetworks::Anywhere => None,
+    };
+    let answer = ActiveKey {
+        active: true,
+        token_type: "api_key",
+        iss: &app.config.issuer,
+        sub: key.id,
+        api_key: key.id,
+        org: key.organization,
+        project: key.project,
+        creator: key.created_by,
+        owner: key.owner,
+        scope: &scopes,
+        iat: key.created_at.unix_seconds(),
+        exp: known.ends().map(Timestamp::unix_seconds),
+        allowed_ips,
+    };
+    Ok(Some(serde_json::to_vec(&answer)?.into()))
+}
+
+/// What there is to know of an API key that is good (RFC 7662 §2.2).
+#[derive(Serialize)]
+struct ActiveKey<'a> {
+    active: bool,
+    token_type: &'static str,
+    iss: &'a str,
+    sub: ApiKeyId,
+    api_key: ApiKeyId,
+    org: OrganizationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<ProjectId>,
+    creator: UserId,
+    owner: Option<UserId>,
+    scope: &'a ScopeSet,
+    iat: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_ips: Option<Vec<String>>,
 }
 
 /// A refresh token that would be accepted now, for the client that it was issued to.

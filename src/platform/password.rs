@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 /// OWASP's and RFC 9106's neighbourhood: 19 MiB, two passes, one lane.
@@ -29,19 +30,43 @@ pub enum Checked {
     Wrong,
 }
 
-/// Hashes and checks passwords, on at most as many threads as there are cores.
+/// Hashes and checks passwords, on threads of its own: one fewer than there are cores, so that however many people log
+/// in, everybody else is served.
 #[derive(Clone)]
-pub struct Passwords {
-    running: Arc<Semaphore>,
+pub struct Passwords(Arc<Hashers>);
+
+struct Hashers {
+    /// None of its tasks are async. The threads are few and stay the same, since the allocator keeps the 19 MiB of each
+    /// thread that ever hashed.
+    threads: Option<Runtime>,
     admitted: Arc<Semaphore>,
 }
 
-impl Default for Passwords {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            running: Arc::new(Semaphore::new(cores)),
-            admitted: Arc::new(Semaphore::new(cores + QUEUE)),
+impl Passwords {
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new() -> Result<Self> {
+        let threads = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(hashing_threads())
+            .thread_name("argon2")
+            .build()
+            .context("there are no threads to hash passwords on")?;
+        let admitted = Arc::new(Semaphore::new(hashing_threads() + QUEUE));
+        Ok(Self(Arc::new(Hashers { threads: Some(threads), admitted })))
+    }
+}
+
+/// How many passwords are hashed at a time.
+fn hashing_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, |cores| usize::from(cores).saturating_sub(1).max(1))
+}
+
+impl Drop for Hashers {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            // Whoever drops it may be an async task, which must not wait for a hash.
+            threads.shutdown_background();
         }
     }
 }
@@ -71,15 +96,14 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _place = self.admitted.try_acquire().map_err(|_| Busy)?;
-        let running =
-            self.running.clone().acquire_owned().await.context("the password queue is closed")?;
-        tokio::task::spawn_blocking(move || {
-            let _running = running;
+        let place = self.0.admitted.clone().try_acquire_owned().map_err(|_| Busy)?;
+        let threads = self.0.threads.as_ref().context("passwords are no longer hashed")?;
+        let work = move || {
+            // Whoever asked may have gone; the place is taken until the work is done.
+            let _place = place;
             work()
-        })
-        .await
-        .context("a password check was cut off")?
+        };
+        threads.spawn_blocking(work).await.context("a password check was cut off")?
     }
 }
 
@@ -129,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn right_wrong_and_unknown() -> Result<()> {
-        let passwords = Passwords::default();
+        let passwords = Passwords::new()?;
         let stored = passwords.hash("correct horse".into()).await?;
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert_eq!(
@@ -153,7 +177,7 @@ mod tests {
         );
         let stored = weak.hash_password(b"old").unwrap().to_string();
         assert_eq!(
-            Passwords::default().check("old".into(), Some(stored)).await?,
+            Passwords::new()?.check("old".into(), Some(stored)).await?,
             Checked::RightButOutdated
         );
         Ok(())
@@ -161,15 +185,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_turned_away_rather_than_queued_without_end() -> Result<()> {
-        let passwords = Passwords::default();
+        let passwords = Passwords::new()?;
         let attempts = (0..400).map(|_| passwords.check("guess".into(), None));
         let answers = futures::future::join_all(attempts).await;
         let refused = answers
             .iter()
             .filter(|answer| matches!(answer, Err(error) if error.is::<Busy>()))
             .count();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        assert!(refused >= 400 - 2 * (cores + QUEUE) && refused < 400, "{refused} refused");
+        assert!(
+            refused >= 400 - 2 * (hashing_threads() + QUEUE) && refused < 400,
+            "{refused} refused"
+        );
         Ok(())
     }
 }

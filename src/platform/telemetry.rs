@@ -1,5 +1,7 @@
 //! The log: one line an event, to standard error.
 
+use std::io::{IsTerminal as _, stderr};
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -35,7 +37,8 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
         .with_target(false);
     let _already_started = match settings.format {
         LogFormat::Text => builder.try_init(),

@@ -3,6 +3,7 @@
 //! Owns: the form of access and refresh tokens, refreshing, and the lifetimes. Does not own: who may have a token
 //! (oauth/token), or what a grant is (grants).
 
+mod accepted;
 mod access_token;
 mod issue;
 mod lifetimes;
@@ -10,6 +11,7 @@ mod refresh;
 mod refresh_token;
 mod revoke_access_token;
 
+pub use accepted::{AcceptedToken, AcceptedTokens};
 pub use access_token::inspect;
 pub use issue::{ACCESS_TOKEN_TYPE, Authority, Descent, Minted, TokenResponse, issue};
 pub use lifetimes::TokenSettings;
