@@ -16,7 +16,8 @@ use sea_orm::DbErr;
 
 use super::uses::Recent;
 use super::{ApiKey, store};
-use crate::platform::db::Db;
+use crate::platform::batch::Batcher;
+use crate::platform::db::{Db, in_time};
 use crate::revocation::{Revocations, Subject};
 
 const CAPACITY: u64 = 50_000;
@@ -32,6 +33,8 @@ const MOST_ATTEMPTS: usize = 4;
 pub(super) struct KnownKeys {
     known: Cache<[u8; 32], Arc<Known>>,
     unknown: Cache<[u8; 32], ()>,
+    /// What is neither here nor there is asked for, with whatever else is at that moment.
+    look_ups: Batcher<[u8; 32], Result<Option<store::Found>, DbErr>>,
 }
 
 /// All that is asked of a key.
@@ -56,12 +59,12 @@ pub struct Known {
 /// Why nothing is known of a key.
 enum Miss {
     Unknown,
-    Failed(Arc<DbErr>),
+    Failed(DbErr),
 }
 
-/// The database failed, for everybody who waited for the same key.
+/// The database failed, for everybody who waited for the same answer.
 #[derive(Debug)]
-struct LookUpFailed(Arc<DbErr>);
+struct LookUpFailed(DbErr);
 
 impl fmt::Display for LookUpFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,32 +74,31 @@ impl fmt::Display for LookUpFailed {
 
 impl std::error::Error for LookUpFailed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
-    }
-}
-
-impl Default for KnownKeys {
-    fn default() -> Self {
-        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build();
-        let unknown =
-            Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(UNKNOWN_LIFETIME).build();
-        Self { known, unknown }
+        Some(&self.0)
     }
 }
 
 impl KnownKeys {
+    /// # Panics
+    /// Outside a runtime.
+    pub(super) fn new(db: &Db) -> Self {
+        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build();
+        let db = db.clone();
+        let look_ups = Batcher::new(move |digests| look_up(db.clone(), digests));
+        Self { known, unknown: unknown_keys(), look_ups }
+    }
+
     /// The key with this secret, as it was at the beginning of the call or later.
     ///
     /// However many ask for the same key at once, one of them reads it.
     pub(super) async fn find(
         &self,
-        db: &Db,
         revocations: &Revocations,
         digest: [u8; 32],
     ) -> anyhow::Result<Option<Arc<Known>>> {
         let called_at = revocations.mark();
         for _ in 0..MOST_ATTEMPTS {
-            let read = self.read(db, revocations, digest);
+            let read = self.read(revocations, digest);
             let known = match self.known.try_get_with(digest, read).await {
                 Ok(known) => known,
                 Err(miss) => {
@@ -114,23 +116,20 @@ impl KnownKeys {
         anyhow::bail!("an API key changes faster than it can be read")
     }
 
-    async fn read(
-        &self,
-        db: &Db,
-        revocations: &Revocations,
-        digest: [u8; 32],
-    ) -> Result<Arc<Known>, Miss> {
+    async fn read(&self, revocations: &Revocations, digest: [u8; 32]) -> Result<Arc<Known>, Miss> {
         if self.unknown.contains_key(&digest) {
             return Err(Miss::Unknown);
         }
+        // Before it is asked for, and so before the statement begins.
         let asked_at = revocations.mark();
-        match store::find_by_digest(db.reader(), digest).await {
+        let found = self.look_ups.ask(digest).await;
+        match found.unwrap_or_else(|lost| Err(DbErr::Custom(lost.to_string()))) {
             Ok(Some(found)) => Ok(Arc::new(Known::new(found, asked_at))),
             Ok(None) => {
                 self.unknown.insert(digest, ()).await;
                 Err(Miss::Unknown)
             }
-            Err(error) => Err(Miss::Failed(Arc::new(error))),
+            Err(error) => Err(Miss::Failed(error)),
         }
     }
 
@@ -143,6 +142,19 @@ impl KnownKeys {
                 std::future::ready(if same { Op::Remove } else { Op::Nop })
             })
             .await;
+    }
+}
+
+fn unknown_keys() -> Cache<[u8; 32], ()> {
+    Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(UNKNOWN_LIFETIME).build()
+}
+
+/// One answer for each, in their order. A database that fails lets nobody in: all are told.
+async fn look_up(db: Db, digests: Vec<[u8; 32]>) -> Vec<Result<Option<store::Found>, DbErr>> {
+    match in_time(store::find_presented(db.reader(), digests.clone())).await {
+        // None asks twice for the same at once: `try_get_with` sees to that.
+        Ok(mut found) => digests.iter().map(|digest| found.remove(digest).transpose()).collect(),
+        Err(error) => digests.iter().map(|_| Err(error.clone())).collect(),
     }
 }
 
@@ -202,13 +214,13 @@ mod tests {
 
     #[tokio::test]
     async fn made_up_keys_do_not_grow_the_memory() {
-        let keys = KnownKeys::default();
+        let unknown = unknown_keys();
         for number in 0..2 * UNKNOWN_CAPACITY {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&number.to_be_bytes());
-            keys.unknown.insert(digest, ()).await;
+            unknown.insert(digest, ()).await;
         }
-        keys.unknown.run_pending_tasks().await;
-        assert!(keys.unknown.entry_count() <= UNKNOWN_CAPACITY);
+        unknown.run_pending_tasks().await;
+        assert!(unknown.entry_count() <= UNKNOWN_CAPACITY);
     }
 }

@@ -9,15 +9,14 @@ use portcullis_verifier::{Scope, ScopeSet};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, FromQueryResult, IdenStatic as _, Iterable as _, JoinType,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _, Select,
-    Set, TryInsertResult,
+    EntityTrait as _, JoinType, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QueryResult, QuerySelect as _, QueryTrait as _, Select, Set, TryGetable, TryInsertResult,
 };
 
 use super::uses::KeyUse;
 use super::{AllowedNetworks, ApiKey, Status, Use};
-use crate::platform::db::{begins_with, search_text};
-use crate::tenancy::{self, Role};
+use crate::platform::db::{begins_with, padded, search_text};
+use crate::tenancy::{self, MemberRole, Role};
 
 /// What people recognise a secret by: its first 12 and last 4 characters.
 pub(super) struct Hint {
@@ -34,7 +33,7 @@ impl Hint {
     }
 }
 
-fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbErr> {
+fn key(row: api_key::Model, hint: Hint) -> Result<ApiKey, DbErr> {
     let id = row.id;
     let damaged = |column: &str| DbErr::Type(format!("api_keys {id}: {column} is damaged"));
     Ok(ApiKey {
@@ -62,8 +61,8 @@ fn key(row: api_key::Model, secret: api_key_secret::Model) -> Result<ApiKey, DbE
         created_at: row.created_at,
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
-        start: secret.start,
-        end: secret.end,
+        start: hint.start,
+        end: hint.end,
         rotating_until: None,
         revoked_reason: row.revoked_reason,
         brand: row.brand,
@@ -90,87 +89,163 @@ pub(super) struct Found {
     pub organization_per_minute: Option<u32>,
 }
 
-/// All that is asked of a key is in one row; only a role that the organization has made for itself is read after it.
-pub(super) async fn find_by_digest(
+/// What there is to know of the keys with these secrets, by digest: one statement for all of them, and one more where a
+/// role is one that an organization has made for itself. A damaged row is the error of its own key alone.
+pub(super) async fn find_presented(
     connection: &impl ConnectionTrait,
-    digest: [u8; 32],
-) -> Result<Option<Found>, DbErr> {
-    let owner = api_key::Entity::belongs_to(user::Entity)
-        .from(api_key::Column::OwnerId)
-        .to(user::Column::Id);
+    digests: Vec<[u8; 32]>,
+) -> Result<HashMap<[u8; 32], Result<Found, DbErr>>, DbErr> {
+    let digests = padded(digests).into_iter().map(|digest| digest.to_vec());
+    let query = presented().filter(api_key_secret::Column::Digest.is_in(digests));
+    let statement = connection.get_database_backend().build(query.as_query());
+    let mut rows = Vec::new();
+    for row in connection.query_all_raw(statement).await? {
+        let digest: Vec<u8> = row.try_get_by_index(0)?;
+        let damaged = |_| DbErr::Type("api_key_secrets: a digest is damaged".to_owned());
+        rows.push((<[u8; 32]>::try_from(digest).map_err(damaged)?, presented_row(&row)));
+    }
+    let members = rows.iter().filter_map(|(_, row)| row.as_ref().ok()?.member.as_ref());
+    let roles = tenancy::own_roles_of(connection, members).await?;
+    let found = |row: PresentedRow| {
+        let reach = match (&row.member, row.key.owner) {
+            // One that was closed may do nothing, whatever was made beside the closing.
+            _ if row.is_closed => None,
+            // The organization itself may do everything.
+            (_, None) => Some(Role::Owner.scopes().clone()),
+            (Some(member), Some(_)) => Some(roles.scopes_of(member)?),
+            (None, Some(_)) => None,
+        };
+        let PresentedRow { secret, secret_ends, key, organization_per_minute, .. } = row;
+        Ok(Found { key, secret, secret_ends, reach, organization_per_minute })
+    };
+    Ok(rows.into_iter().map(|(digest, row)| (digest, row.and_then(found))).collect())
+}
+
+/// A key beside what bounds it.
+struct PresentedRow {
+    secret: SecretId,
+    secret_ends: Option<Timestamp>,
+    key: ApiKey,
+    is_closed: bool,
+    organization_per_minute: Option<u32>,
+    /// The owner's membership, where there is one and the owner is not suspended.
+    member: Option<MemberRole>,
+}
+
+/// The secret first, then the key, then what bounds it; `presented_row` reads them in this order.
+fn presented() -> Select<api_key_secret::Entity> {
+    use api_key::Column as Key;
+    use api_key_secret::Column as Secret;
+    let owner = api_key::Entity::belongs_to(user::Entity).from(Key::OwnerId).to(user::Column::Id);
     let role = api_key::Entity::belongs_to(membership::Entity)
-        .from((api_key::Column::OrganizationId, api_key::Column::OwnerId))
+        .from((Key::OrganizationId, Key::OwnerId))
         .to((membership::Column::OrganizationId, membership::Column::UserId));
     let organization = api_key::Entity::belongs_to(organization::Entity)
-        .from(api_key::Column::OrganizationId)
+        .from(Key::OrganizationId)
         .to(organization::Column::Id);
-    let key_of_secret = api_key_secret::Entity::belongs_to(api_key::Entity)
-        .from(api_key_secret::Column::ApiKeyId)
-        .to(api_key::Column::Id);
-    let mut query = api_key_secret::Entity::find()
+    let key_of_secret =
+        api_key_secret::Entity::belongs_to(api_key::Entity).from(Secret::ApiKeyId).to(Key::Id);
+    api_key_secret::Entity::find()
         .select_only()
+        .columns([Secret::Digest, Secret::Id, Secret::ExpiresAt, Secret::Start, Secret::End])
+        .columns(KEY_COLUMNS)
+        .columns([organization::Column::ClosedAt, organization::Column::RequestsPerMinute])
+        .column(user::Column::SuspendedAt)
+        .column(membership::Column::Role)
         .join(JoinType::InnerJoin, key_of_secret.into())
         .join(JoinType::InnerJoin, organization.into())
         .join(JoinType::LeftJoin, owner.into())
         .join(JoinType::LeftJoin, role.into())
-        .filter(api_key_secret::Column::Digest.eq(digest.to_vec()));
-    for column in api_key_secret::Column::iter() {
-        query = query.column_as(column, format!("{SECRET}{}", column.as_str()));
-    }
-    for column in api_key::Column::iter() {
-        query = query.column_as(column, format!("{KEY}{}", column.as_str()));
-    }
-    for column in membership::Column::iter() {
-        query = query.column_as(column, format!("{ROLE}{}", column.as_str()));
-    }
-    let query = query
-        .column_as(organization::Column::ClosedAt, "closed_at")
-        .column_as(organization::Column::RequestsPerMinute, "organization_per_minute")
-        .column_as(user::Column::SuspendedAt, "suspended_at");
-    let Some(row) = query.into_model::<FoundRow>().one(connection).await? else { return Ok(None) };
-    let reach = match (row.closed_at, row.key.owner_id, row.role) {
-        // One that was closed may do nothing, whatever was made beside the closing.
-        (Some(_), _, _) => None,
-        // The organization itself may do everything.
-        (None, None, _) => Some(Role::Owner.scopes().clone()),
-        (None, Some(_), Some(role)) if row.suspended_at.is_none() => {
-            Some(tenancy::scopes_of_member(connection, role).await?)
-        }
-        (None, Some(_), _) => None,
-    };
-    Ok(Some(Found {
-        secret: row.secret.id,
-        secret_ends: row.secret.expires_at,
-        reach,
-        organization_per_minute: row.organization_per_minute.and_then(|it| u32::try_from(it).ok()),
-        key: key(row.key, row.secret)?,
-    }))
 }
 
-const SECRET: &str = "secret_";
-const KEY: &str = "key_";
-const ROLE: &str = "role_";
+/// All of a key but what is there for searches and reminders.
+const KEY_COLUMNS: [api_key::Column; 21] = {
+    use api_key::Column as Key;
+    [
+        Key::Id,
+        Key::OrganizationId,
+        Key::ProjectId,
+        Key::Name,
+        Key::Description,
+        Key::Labels,
+        Key::Scopes,
+        Key::AllowedIps,
+        Key::Environment,
+        Key::CreatedBy,
+        Key::OwnerId,
+        Key::Version,
+        Key::CreatedAt,
+        Key::ExpiresAt,
+        Key::RevokedAt,
+        Key::RevokedReason,
+        Key::Brand,
+        Key::RequestsPerMinute,
+        Key::IsDecoy,
+        Key::LastUsedAt,
+        Key::LastUsedFrom,
+    ]
+};
 
-struct FoundRow {
-    secret: api_key_secret::Model,
-    key: api_key::Model,
-    /// The owner's membership, where there is one.
-    role: Option<membership::Model>,
-    closed_at: Option<Timestamp>,
-    suspended_at: Option<Timestamp>,
-    organization_per_minute: Option<i64>,
+fn presented_row(row: &QueryResult) -> Result<PresentedRow, DbErr> {
+    // By their places: to look each up by its name takes longer than to read it. The digest is at 0.
+    let mut columns = Columns { row, next: 1 };
+    let (secret, secret_ends) = (columns.next()?, columns.next()?);
+    let hint = Hint { start: columns.next()?, end: columns.next()? };
+    let key = key(
+        api_key::Model {
+            id: columns.next()?,
+            organization_id: columns.next()?,
+            project_id: columns.next()?,
+            name: columns.next()?,
+            search_name: String::new(),
+            description: columns.next()?,
+            labels: columns.next()?,
+            scopes: columns.next()?,
+            allowed_ips: columns.next()?,
+            environment: columns.next()?,
+            created_by: columns.next()?,
+            owner_id: columns.next()?,
+            version: columns.next()?,
+            created_at: columns.next()?,
+            expires_at: columns.next()?,
+            revoked_at: columns.next()?,
+            revoked_reason: columns.next()?,
+            brand: columns.next()?,
+            requests_per_minute: columns.next()?,
+            is_decoy: columns.next()?,
+            last_used_at: columns.next()?,
+            last_used_from: columns.next()?,
+            told_days_left: None,
+            told_unused_at: None,
+        },
+        hint,
+    )?;
+    let closed_at: Option<Timestamp> = columns.next()?;
+    let organization_per_minute: Option<i64> = columns.next()?;
+    let suspended_at: Option<Timestamp> = columns.next()?;
+    let role: Option<String> = columns.next()?;
+    let (organization, owner) = (key.organization, key.owner.filter(|_| suspended_at.is_none()));
+    Ok(PresentedRow {
+        secret,
+        secret_ends,
+        is_closed: closed_at.is_some(),
+        organization_per_minute: organization_per_minute.and_then(|it| u32::try_from(it).ok()),
+        member: owner.zip(role).map(|(user, role)| MemberRole { organization, user, role }),
+        key,
+    })
 }
 
-impl FromQueryResult for FoundRow {
-    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
-        Ok(Self {
-            secret: api_key_secret::Model::from_query_result(row, SECRET)?,
-            key: api_key::Model::from_query_result(row, KEY)?,
-            role: membership::Model::from_query_result_optional(row, ROLE)?,
-            closed_at: row.try_get("", "closed_at")?,
-            suspended_at: row.try_get("", "suspended_at")?,
-            organization_per_minute: row.try_get("", "organization_per_minute")?,
-        })
+/// The columns of a row, one after the other.
+struct Columns<'a> {
+    row: &'a QueryResult,
+    next: usize,
+}
+
+impl Columns<'_> {
+    fn next<T: TryGetable>(&mut self) -> Result<T, DbErr> {
+        let at = self.next;
+        self.next += 1;
+        self.row.try_get_by_index(at)
     }
 }
 
@@ -277,7 +352,8 @@ pub(super) async fn with_secrets(
             let older_secret_use = older.and_then(|older| {
                 older.last_used_at.map(|at| Use { at, from: older.last_used_from.clone() })
             });
-            Ok(ApiKey { rotating_until, older_secret_use, ..key(row, current)? })
+            let hint = Hint { start: current.start, end: current.end };
+            Ok(ApiKey { rotating_until, older_secret_use, ..key(row, hint)? })
         })
         .collect()
 }

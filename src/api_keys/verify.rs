@@ -62,10 +62,12 @@ impl Known {
 }
 
 impl ApiKeys {
+    /// # Panics
+    /// Outside a runtime.
     #[must_use]
-    pub fn new(settings: &ApiKeySettings, alerts: Alerts) -> Self {
+    pub fn new(settings: &ApiKeySettings, alerts: Alerts, db: &Db) -> Self {
         let settings = settings.clone();
-        Self { known: KnownKeys::default(), uses: Uses::default(), alerts, settings }
+        Self { known: KnownKeys::new(db), uses: Uses::default(), alerts, settings }
     }
 
     /// Checks a key. Garbage dies at its checksum; a key that was seen within the minute costs no look-up, and any
@@ -86,7 +88,7 @@ impl ApiKeys {
             return Ok(unknown);
         }
         let digest = key::digest(presented.text);
-        let Some(known) = self.known.find(db, revocations, digest).await? else {
+        let Some(known) = self.known.find(revocations, digest).await? else {
             return Ok(unknown);
         };
         if known.key.is_decoy {

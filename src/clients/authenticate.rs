@@ -7,7 +7,6 @@ use sea_orm::DbErr;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Client, Clients, Status};
-use crate::platform::db::Db;
 use crate::revocation::{Revocations, Subject};
 
 /// The client that these credentials belong to (RFC 6749 §2.3): with the right secret if it is confidential, with
@@ -17,14 +16,13 @@ use crate::revocation::{Revocations, Subject};
 /// When the database fails.
 pub async fn authenticate(
     clients: &Clients,
-    db: &Db,
     revocations: &Revocations,
     now: Timestamp,
     id: &str,
     secret: Option<&SecretString>,
 ) -> Result<Option<Arc<Client>>, DbErr> {
     let Ok(id) = id.parse::<ClientId>() else { return Ok(None) };
-    let Some(client) = clients.find(db, id).await? else { return Ok(None) };
+    let Some(client) = clients.find(id).await? else { return Ok(None) };
     if client.status() != Status::Active || revocations.contains(Subject::Client(id)) {
         return Ok(None);
     }

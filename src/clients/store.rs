@@ -3,18 +3,18 @@ use std::time::Duration;
 
 use entity::{
     ClientId, GrantId, OrganizationId, ResourceServerId, SecretId, Timestamp, client,
-    client_audience, client_origin, client_secret, grant,
+    client_audience, client_origin, client_secret, grant, organization,
 };
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
-    DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Set,
+    DbErr, EntityTrait as _, FromQueryResult, JoinType, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QueryResult, QuerySelect as _, Set,
 };
 use serde::Serialize;
 
 use super::{Client, ClientAudience, ClientSecret, LeakedSecret, Status, web_origin};
-use crate::platform::db::{begins_with, search_text};
+use crate::platform::db::{begins_with, padded, search_text};
 use crate::tenancy;
 
 /// What people see of a client.
@@ -75,26 +75,75 @@ pub(super) async fn find(
     Ok(with_details(connection, vec![row]).await?.pop())
 }
 
-/// The client as requests meet it: without what it was allowed for itself and somebody has ended, which the log forgets
-/// sooner than we do.
+/// The clients as requests meet them: without what one was allowed for itself and somebody has ended, which the log
+/// forgets sooner than we do. Three statements, however many are asked for; a damaged row is the error of its own client
+/// alone.
 pub(super) async fn find_for_requests(
     connection: &impl ConnectionTrait,
-    id: ClientId,
-) -> Result<Option<Client>, DbErr> {
-    let Some(mut client) = find(connection, id).await? else { return Ok(None) };
-    let own = client.audiences.iter().filter_map(|audience| audience.own_grant);
-    let ended: Vec<GrantId> = grant::Entity::find()
-        .select_only()
-        .column(grant::Column::Id)
-        .filter(grant::Column::Id.is_in(own))
-        .filter(grant::Column::EndedAt.is_not_null())
-        .into_tuple()
+    ids: Vec<ClientId>,
+) -> Result<HashMap<ClientId, Result<Client, DbErr>>, DbErr> {
+    let ids = padded(ids);
+    let organization = client::Entity::belongs_to(organization::Entity)
+        .from(client::Column::OrganizationId)
+        .to(organization::Column::Id);
+    let rows = client::Entity::find()
+        .column_as(organization::Column::ClosedAt, CLOSED_AT)
+        .join(JoinType::InnerJoin, organization.into())
+        .filter(client::Column::Id.is_in(ids.iter().copied()))
+        .into_model::<ClientRow>()
         .all(connection)
         .await?;
-    for audience in &mut client.audiences {
-        audience.own_grant = audience.own_grant.filter(|id| !ended.contains(id));
+    let grant = client_audience::Entity::belongs_to(grant::Entity)
+        .from(client_audience::Column::OwnGrantId)
+        .to(grant::Column::Id);
+    let audiences = client_audience::Entity::find()
+        .column_as(grant::Column::EndedAt, ENDED_AT)
+        .join(JoinType::LeftJoin, grant.into())
+        .filter(client_audience::Column::ClientId.is_in(ids.iter().copied()))
+        .order_by_asc(client_audience::Column::ResourceServerId)
+        .into_model::<AudienceRow>()
+        .all(connection)
+        .await?;
+    let secrets = secrets_of(connection, ids).await?;
+    let audiences = audiences.into_iter().map(|AudienceRow { mut row, ended_at }| {
+        row.own_grant_id = row.own_grant_id.filter(|_| ended_at.is_none());
+        row
+    });
+    let mut details = Details::new(audiences, secrets);
+    let clients = rows.into_iter().map(|ClientRow { mut row, closed_at }| {
+        // What was made beside the closing of its organization is as dead as the rest.
+        row.revoked_at = row.revoked_at.or(closed_at.map(|_| row.created_at));
+        (row.id, details.client(row))
+    });
+    Ok(clients.collect())
+}
+
+const CLOSED_AT: &str = "organization_closed_at";
+const ENDED_AT: &str = "grant_ended_at";
+
+struct ClientRow {
+    row: client::Model,
+    closed_at: Option<Timestamp>,
+}
+
+impl FromQueryResult for ClientRow {
+    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
+        let closed_at = row.try_get(prefix, CLOSED_AT)?;
+        Ok(Self { row: client::Model::from_query_result(row, prefix)?, closed_at })
     }
-    Ok(Some(client))
+}
+
+struct AudienceRow {
+    row: client_audience::Model,
+    /// When its own grant ended, if it has one and it did.
+    ended_at: Option<Timestamp>,
+}
+
+impl FromQueryResult for AudienceRow {
+    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
+        let ended_at = row.try_get(prefix, ENDED_AT)?;
+        Ok(Self { row: client_audience::Model::from_query_result(row, prefix)?, ended_at })
+    }
 }
 
 /// The organization's client, also where it was disabled or deleted.
@@ -162,45 +211,73 @@ async fn with_details(
     connection: &impl ConnectionTrait,
     rows: Vec<client::Model>,
 ) -> Result<Vec<Client>, DbErr> {
-    let mut audiences: HashMap<ClientId, Vec<ClientAudience>> = HashMap::new();
-    let found = client_audience::Entity::find()
+    let audiences = client_audience::Entity::find()
         .filter(client_audience::Column::ClientId.is_in(rows.iter().map(|row| row.id)))
         .order_by_asc(client_audience::Column::ResourceServerId)
         .all(connection)
         .await?;
-    for row in found {
-        let of_client = audiences.entry(row.client_id).or_default();
-        let damaged = |_| DbErr::Type(format!("clients {}: a scope is damaged", row.client_id));
-        of_client.push(ClientAudience {
-            resource_server: row.resource_server_id,
-            allowed: row.allowed_scopes.parse().map_err(damaged)?,
-            default: row.default_scopes.parse().map_err(damaged)?,
-            own_grant: row.own_grant_id,
-        });
-    }
-    let mut secrets: HashMap<ClientId, Vec<ClientSecret>> = HashMap::new();
-    let found = client_secret::Entity::find()
-        .filter(client_secret::Column::ClientId.is_in(rows.iter().map(|row| row.id)))
+    let secrets = secrets_of(connection, rows.iter().map(|row| row.id).collect()).await?;
+    let mut details = Details::new(audiences.into_iter(), secrets);
+    rows.into_iter().map(|row| details.client(row)).collect()
+}
+
+async fn secrets_of(
+    connection: &impl ConnectionTrait,
+    clients: Vec<ClientId>,
+) -> Result<Vec<client_secret::Model>, DbErr> {
+    client_secret::Entity::find()
+        .filter(client_secret::Column::ClientId.is_in(clients))
         .order_by_asc(client_secret::Column::Id)
         .all(connection)
-        .await?;
-    for row in found {
-        let of_client = secrets.entry(row.client_id).or_default();
-        let damaged = |_| DbErr::Type(format!("clients {}: a secret is damaged", row.client_id));
-        of_client.push(ClientSecret {
-            id: row.id,
-            digest: row.digest.try_into().map_err(damaged)?,
-            created_at: row.created_at,
-            expires_at: row.expires_at,
-        });
+        .await
+}
+
+/// What else belongs to some clients, until it is given to them.
+struct Details {
+    audiences: HashMap<ClientId, Vec<client_audience::Model>>,
+    secrets: HashMap<ClientId, Vec<client_secret::Model>>,
+}
+
+impl Details {
+    fn new(
+        audiences: impl Iterator<Item = client_audience::Model>,
+        secrets: Vec<client_secret::Model>,
+    ) -> Self {
+        let mut details = Self { audiences: HashMap::new(), secrets: HashMap::new() };
+        for row in audiences {
+            details.audiences.entry(row.client_id).or_default().push(row);
+        }
+        for row in secrets {
+            details.secrets.entry(row.client_id).or_default().push(row);
+        }
+        details
     }
-    rows.into_iter()
-        .map(|row| {
-            let audiences = audiences.remove(&row.id).unwrap_or_default();
-            let secrets = secrets.remove(&row.id).unwrap_or_default();
-            client(row, audiences, secrets)
-        })
-        .collect()
+
+    /// The client of this row, whole. Each is asked for once.
+    fn client(&mut self, row: client::Model) -> Result<Client, DbErr> {
+        let damaged = |what| DbErr::Type(format!("clients {}: a {what} is damaged", row.id));
+        let audiences = self.audiences.remove(&row.id).unwrap_or_default();
+        let audiences = audiences.into_iter().map(|row| {
+            Ok(ClientAudience {
+                resource_server: row.resource_server_id,
+                allowed: row.allowed_scopes.parse().map_err(|_| damaged("scope"))?,
+                default: row.default_scopes.parse().map_err(|_| damaged("scope"))?,
+                own_grant: row.own_grant_id,
+            })
+        });
+        let audiences = audiences.collect::<Result<_, DbErr>>()?;
+        let secrets = self.secrets.remove(&row.id).unwrap_or_default();
+        let secrets = secrets.into_iter().map(|row| {
+            Ok(ClientSecret {
+                id: row.id,
+                digest: row.digest.try_into().map_err(|_| damaged("secret"))?,
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+            })
+        });
+        let secrets = secrets.collect::<Result<_, DbErr>>()?;
+        client(row, audiences, secrets)
+    }
 }
 
 fn client(

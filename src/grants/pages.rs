@@ -79,7 +79,7 @@ pub async fn end(
 
 /// Adds the names and sentences.
 async fn shown(app: &App, connected: ConnectedApp) -> Result<Shown, PageError> {
-    let client = app.clients.find(&app.db, connected.client).await?;
+    let client = app.clients.find(connected.client).await?;
     let mut organizations = Vec::new();
     for id in connected.organizations {
         let found = tenancy::find_organization(app.db.reader(), id).await?;

@@ -62,7 +62,7 @@ pub(super) async fn authenticate(
 ) -> Result<Arc<Client>, OAuthError> {
     let credentials = client_credentials(headers, parameters)?;
     let (id, secret) = (credentials.id.as_str(), credentials.secret.as_ref());
-    clients::authenticate(&app.clients, &app.db, &app.revocations, app.clock.now(), id, secret)
+    clients::authenticate(&app.clients, &app.revocations, app.clock.now(), id, secret)
         .await?
         .ok_or_else(|| OAuthError::invalid_client(credentials.tried_basic))
 }

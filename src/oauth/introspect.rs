@@ -98,17 +98,10 @@ async fn authenticate(
             .map(Asker::ResourceServer)
             .ok_or_else(|| OAuthError::invalid_client(tried_basic));
     }
-    clients::authenticate(
-        &app.clients,
-        &app.db,
-        &app.revocations,
-        app.clock.now(),
-        &id,
-        Some(&secret),
-    )
-    .await?
-    .map(Asker::Client)
-    .ok_or_else(|| OAuthError::invalid_client(tried_basic))
+    clients::authenticate(&app.clients, &app.revocations, app.clock.now(), &id, Some(&secret))
+        .await?
+        .map(Asker::Client)
+        .ok_or_else(|| OAuthError::invalid_client(tried_basic))
 }
 
 async fn resource_server(

@@ -205,6 +205,27 @@ pub async fn notify(tx: &DatabaseTransaction, channel: &str) -> Result<(), DbErr
     Ok(())
 }
 
+/// The longest that a look-up for many takes: all who come after it wait for its end.
+const LONGEST_LOOK_UP: Duration = Duration::from_secs(10);
+
+/// What the database answers, or that it does so too late. Dropping what it was to answer drops its connection too.
+///
+/// # Errors
+/// When the database fails, or takes too long.
+pub async fn in_time<T>(answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    let too_late = || DbErr::Custom("the database takes too long to answer".to_owned());
+    tokio::time::timeout(LONGEST_LOOK_UP, answer).await.unwrap_or_else(|_| Err(too_late()))
+}
+
+/// A list for `IN`, filled up with its last value to one of few lengths: connections keep a statement prepared for each.
+#[must_use]
+pub fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
+    if let Some(last) = values.last().cloned() {
+        values.resize(values.len().next_power_of_two(), last);
+    }
+    values
+}
+
 /// A name as it is searched for: without regard to case and the space around it.
 #[must_use]
 pub fn search_text(name: &str) -> String {

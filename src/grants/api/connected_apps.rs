@@ -40,7 +40,7 @@ struct Place {
 
 impl Representation {
     async fn new(app: &App, connected: ConnectedApp) -> Result<Self, Problem> {
-        let client = app.clients.find(&app.db, connected.client).await?;
+        let client = app.clients.find(connected.client).await?;
         let mut organizations = Vec::new();
         for id in connected.organizations {
             let found = tenancy::find_organization(app.db.reader(), id).await?;

@@ -62,7 +62,7 @@ pub(super) async fn client_and_redirect_uri(
         )
     };
     let id = parameters.get("client_id")?.and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
-    let client = app.clients.find(&app.db, id).await?.ok_or_else(unknown)?;
+    let client = app.clients.find(id).await?.ok_or_else(unknown)?;
     match client.status() {
         Status::Active if !app.revocations.contains(Subject::Client(id)) => {}
         Status::Disabled => {
