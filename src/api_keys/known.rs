@@ -4,7 +4,7 @@
 //! brought since about the key, its owner, project or organization makes it stale.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entity::{SecretId, Timestamp};
@@ -54,6 +54,8 @@ pub struct Known {
     /// What it depends on, as the log names it.
     subjects: Vec<String>,
     asked_at: Mark,
+    /// How much of the log was known when it was last held against it. While there is no more, it is true.
+    true_at: Mutex<Mark>,
 }
 
 /// Why nothing is known of a key.
@@ -98,14 +100,19 @@ impl KnownKeys {
     ) -> anyhow::Result<Option<Arc<Known>>> {
         let called_at = revocations.mark();
         for _ in 0..MOST_ATTEMPTS {
-            let read = self.read(revocations, digest);
-            let known = match self.known.try_get_with(digest, read).await {
-                Ok(known) => known,
-                Err(miss) => {
-                    return match &*miss {
-                        Miss::Unknown => Ok(None),
-                        Miss::Failed(error) => Err(LookUpFailed(error.clone()).into()),
-                    };
+            let known = match self.known.get(&digest).await {
+                Some(known) => known,
+                None => {
+                    let read = self.read(revocations, digest);
+                    match self.known.try_get_with(digest, read).await {
+                        Ok(known) => known,
+                        Err(miss) => {
+                            return match &*miss {
+                                Miss::Unknown => Ok(None),
+                                Miss::Failed(error) => Err(LookUpFailed(error.clone()).into()),
+                            };
+                        }
+                    }
                 }
             };
             if known.asked_at >= called_at || !known.is_stale(revocations) {
@@ -178,6 +185,7 @@ impl Known {
             recent: Mutex::default(),
             subjects,
             asked_at,
+            true_at: Mutex::new(asked_at),
         }
     }
 
@@ -204,7 +212,17 @@ impl Known {
     }
 
     fn is_stale(&self, revocations: &Revocations) -> bool {
-        self.subjects.iter().any(|subject| revocations.changed_since(subject, self.asked_at))
+        // The moment before the look, so that what comes during it is looked for the next time.
+        let now = revocations.mark();
+        let mut true_at = self.true_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if *true_at == now {
+            return false;
+        }
+        if self.subjects.iter().any(|subject| revocations.changed_since(subject, self.asked_at)) {
+            return true;
+        }
+        *true_at = now;
+        false
     }
 }
 
