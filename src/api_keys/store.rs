@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use entity::{
     ApiKeyId, OrganizationId, ProjectId, SecretId, Timestamp, UserId, api_key, api_key_network,
@@ -6,11 +7,13 @@ use entity::{
 };
 use portcullis_verifier::network::Network;
 use portcullis_verifier::{Scope, ScopeSet};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict};
+use sea_orm::sea_query::{
+    Expr, ExprTrait as _, Func, IntoIden as _, LockType, OnConflict, TableRef, ValueTuple,
+};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait as _, JoinType, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QueryResult, QuerySelect as _, QueryTrait as _, Select, Set, TryGetable, TryInsertResult,
+    EntityTrait, JoinType, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QueryResult,
+    QuerySelect as _, QueryTrait, Select, Set, TryGetable, TryInsertResult, UpdateMany, Value,
 };
 
 use super::uses::KeyUse;
@@ -528,101 +531,211 @@ pub(super) async fn mark_revoked(
 }
 
 /// Networks of a key that are remembered; one more is no news.
-const MOST_NETWORKS: u64 = 500;
+const MOST_NETWORKS: i64 = 500;
 /// Different scopes of a key whose use is remembered.
-const MOST_SCOPES: u64 = 200;
+const MOST_SCOPES: usize = 200;
 
-/// Writes down how a key was used, and says from which networks it was for the first time, if not at all.
-pub(super) async fn record_use(
+/// Writes down how keys were used, and says from which networks each was for the first time, if not at all. The keys
+/// come in the order of their ids; the statements are as many for one as for all.
+pub(super) async fn record_uses<'a>(
     tx: &DatabaseTransaction,
-    id: ApiKeyId,
-    key_use: &KeyUse,
-) -> Result<Vec<String>, DbErr> {
-    let mut update = api_key::Entity::update_many()
-        .col_expr(api_key::Column::LastUsedAt, Expr::value(key_use.at))
-        .col_expr(api_key::Column::ToldUnusedAt, Expr::value(None::<i64>))
-        .filter(api_key::Column::Id.eq(id))
-        .filter(is_older(api_key::Column::LastUsedAt, key_use.at));
-    if let Some(from) = key_use.from {
-        update = update.col_expr(api_key::Column::LastUsedFrom, Expr::value(from.to_string()));
-    }
-    update.exec(tx).await?;
-    for (secret, (at, from)) in &key_use.secrets {
-        let mut update = api_key_secret::Entity::update_many()
-            .col_expr(api_key_secret::Column::LastUsedAt, Expr::value(*at))
-            .filter(api_key_secret::Column::Id.eq(*secret))
-            .filter(is_older(api_key_secret::Column::LastUsedAt, *at));
-        if let Some(from) = from {
-            let from = Expr::value(from.to_string());
-            update = update.col_expr(api_key_secret::Column::LastUsedFrom, from);
-        }
+    uses: &'a [(ApiKeyId, KeyUse)],
+) -> Result<Vec<(&'a (ApiKeyId, KeyUse), String)>, DbErr> {
+    hold(tx, uses).await?;
+    let key_rows = uses.iter().map(|(id, key_use)| UsedRow {
+        id: (*id).into(),
+        at: key_use.at,
+        from: key_use.from,
+    });
+    let of_keys = || {
+        api_key::Entity::update_many()
+            .col_expr(api_key::Column::ToldUnusedAt, Expr::value(None::<i64>))
+    };
+    let columns = (api_key::Column::Id, api_key::Column::LastUsedAt, api_key::Column::LastUsedFrom);
+    update_last_use(tx, of_keys, columns, key_rows.collect()).await?;
+    let secret_rows = uses.iter().flat_map(|(_, key_use)| &key_use.secrets);
+    let secret_rows =
+        secret_rows.map(|(id, (at, from))| UsedRow { id: (*id).into(), at: *at, from: *from });
+    let of_secrets = api_key_secret::Entity::update_many;
+    let columns = (
+        api_key_secret::Column::Id,
+        api_key_secret::Column::LastUsedAt,
+        api_key_secret::Column::LastUsedFrom,
+    );
+    update_last_use(tx, of_secrets, columns, secret_rows.collect()).await?;
+    record_scopes(tx, uses).await?;
+    record_networks(tx, uses).await
+}
+
+/// Locks the keys in the order of their ids, so that of two processes neither waits for the other in a circle, and each
+/// sees what the other has written.
+async fn hold(tx: &DatabaseTransaction, uses: &[(ApiKeyId, KeyUse)]) -> Result<(), DbErr> {
+    let ids = uses.iter().map(|(id, _)| *id).collect();
+    let _: Vec<ApiKeyId> = api_key::Entity::find()
+        .select_only()
+        .column(api_key::Column::Id)
+        .filter(api_key::Column::Id.is_in(padded(ids)))
+        .order_by_asc(api_key::Column::Id)
+        .lock(LockType::NoKeyUpdate)
+        .into_tuple()
+        .all(tx)
+        .await?;
+    Ok(())
+}
+
+/// When and from where one of many was used last.
+struct UsedRow {
+    id: Value,
+    at: Timestamp,
+    from: Option<IpAddr>,
+}
+
+/// Each its own values, which the update joins as a table named `used`. Both databases call the columns of such a table
+/// `column1` and so on. What is there already is left where it is later; an address where none is known now.
+async fn update_last_use<E: EntityTrait, C: ColumnTrait>(
+    tx: &DatabaseTransaction,
+    update: impl Fn() -> UpdateMany<E>,
+    (id, at, from): (C, C, C),
+    rows: Vec<UsedRow>,
+) -> Result<(), DbErr> {
+    let used = |column: &'static str| Expr::col(("used", column));
+    for some in rows.chunks(ROWS_PER_STATEMENT) {
+        let values = some.iter().map(|row| {
+            let from = row.from.map(|from| from.to_string());
+            ValueTuple::Three(row.id.clone(), row.at.into(), from.into())
+        });
+        let last_from = Func::coalesce([used("column3"), from.into_expr()]);
+        let is_older = at.into_expr().is_null().or(at.into_expr().lte(used("column2")));
+        let mut update = update()
+            .col_expr(at, used("column2"))
+            .col_expr(from, last_from.into())
+            .filter(id.into_expr().eq(used("column1")))
+            .filter(is_older);
+        let values = TableRef::ValuesList(values.collect(), "used".into_iden());
+        QueryTrait::query(&mut update).from(values);
         update.exec(tx).await?;
     }
-    record_scopes(tx, id, key_use).await?;
-    record_networks(tx, id, key_use).await
+    Ok(())
 }
 
-/// Whether a time of use is not there yet or not later than this one.
-fn is_older<C: ColumnTrait>(column: C, at: Timestamp) -> Condition {
-    Condition::any().add(column.is_null()).add(column.lte(at))
-}
-
-async fn record_scopes(
-    tx: &DatabaseTransaction,
-    id: ApiKeyId,
-    key_use: &KeyUse,
-) -> Result<(), DbErr> {
+async fn record_scopes(tx: &DatabaseTransaction, uses: &[(ApiKeyId, KeyUse)]) -> Result<(), DbErr> {
     use api_key_scope_use::{ActiveModel, Column, Entity};
-    for scope in &key_use.scopes {
+    let used: Vec<_> = uses.iter().filter(|(_, key_use)| !key_use.scopes.is_empty()).collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    let ids = used.iter().map(|(id, _)| *id).collect();
+    let counts: Vec<(ApiKeyId, i64)> = Entity::find()
+        .select_only()
+        .column(Column::ApiKeyId)
+        .column_as(Column::Scope.count(), "scopes")
+        .filter(Column::ApiKeyId.is_in(padded(ids)))
+        .group_by(Column::ApiKeyId)
+        .into_tuple()
+        .all(tx)
+        .await?;
+    let counts: HashMap<ApiKeyId, i64> = counts.into_iter().collect();
+    let (mut rows, mut crowded) = (Vec::new(), Vec::new());
+    for (id, key_use) in used {
+        let known = counts.get(id).map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX));
+        let has_room = known.saturating_add(key_use.scopes.len()) <= MOST_SCOPES;
+        let scopes = key_use.scopes.iter().map(|scope| (*id, scope, key_use.at));
+        if has_room { rows.extend(scopes) } else { crowded.extend(scopes) }
+    }
+    let row = |(id, scope, at): &(ApiKeyId, &Scope, Timestamp)| ActiveModel {
+        api_key_id: Set(*id),
+        scope: Set(scope.to_string()),
+        last_used_at: Set(*at),
+    };
+    let conflict = OnConflict::columns([Column::ApiKeyId, Column::Scope])
+        .update_column(Column::LastUsedAt)
+        .to_owned();
+    for some in rows.chunks(ROWS_PER_STATEMENT) {
+        let insert = Entity::insert_many(some.iter().map(row)).on_conflict(conflict.clone());
+        insert.exec_without_returning(tx).await?;
+    }
+    // Of keys that are asked for ever other scopes those that are there are kept true, and few are added.
+    for used in crowded {
+        let of_the_key = || Entity::find().filter(Column::ApiKeyId.eq(used.0));
         let updated = Entity::update_many()
-            .col_expr(Column::LastUsedAt, Expr::value(key_use.at))
-            .filter(Column::ApiKeyId.eq(id))
-            .filter(Column::Scope.eq(scope.as_str()))
+            .col_expr(Column::LastUsedAt, Expr::value(used.2))
+            .filter(Column::ApiKeyId.eq(used.0))
+            .filter(Column::Scope.eq(used.1.as_str()))
             .exec(tx)
             .await?;
-        let of_the_key = || Entity::find().filter(Column::ApiKeyId.eq(id));
-        if updated.rows_affected == 0 && of_the_key().count(tx).await? < MOST_SCOPES {
-            let row = ActiveModel {
-                api_key_id: Set(id),
-                scope: Set(scope.to_string()),
-                last_used_at: Set(key_use.at),
-            };
-            let conflict = OnConflict::columns([Column::ApiKeyId, Column::Scope])
-                .update_column(Column::LastUsedAt)
-                .to_owned();
-            Entity::insert(row).on_conflict(conflict).exec_without_returning(tx).await?;
+        if updated.rows_affected == 0 && of_the_key().count(tx).await? < MOST_SCOPES as u64 {
+            let insert = Entity::insert(row(&used)).on_conflict(conflict.clone());
+            insert.exec_without_returning(tx).await?;
         }
     }
     Ok(())
 }
 
-async fn record_networks(
+async fn record_networks<'a>(
     tx: &DatabaseTransaction,
-    id: ApiKeyId,
-    key_use: &KeyUse,
-) -> Result<Vec<String>, DbErr> {
+    uses: &'a [(ApiKeyId, KeyUse)],
+) -> Result<Vec<(&'a (ApiKeyId, KeyUse), String)>, DbErr> {
     use api_key_network::{ActiveModel, Column, Entity};
-    let mut news = Vec::new();
-    for network in key_use.networks.iter().map(ToString::to_string) {
-        if Entity::find_by_id((id, network.clone())).one(tx).await?.is_some() {
+    let used = uses
+        .iter()
+        .flat_map(|of| of.1.networks.iter().map(move |network| (of, network.to_string())));
+    let used: Vec<(&(ApiKeyId, KeyUse), String)> = used.collect();
+    if used.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut known = HashSet::new();
+    let ids: BTreeSet<ApiKeyId> = used.iter().map(|(of, _)| of.0).collect();
+    let ids = padded(ids.into_iter().collect());
+    let networks: BTreeSet<&str> = used.iter().map(|(_, network)| network.as_str()).collect();
+    let networks: Vec<&str> = networks.into_iter().collect();
+    for some in networks.chunks(ROWS_PER_STATEMENT) {
+        let found: Vec<(ApiKeyId, String)> = Entity::find()
+            .select_only()
+            .columns([Column::ApiKeyId, Column::Network])
+            .filter(Column::ApiKeyId.is_in(ids.iter().copied()))
+            .filter(Column::Network.is_in(padded(some.to_vec())))
+            .into_tuple()
+            .all(tx)
+            .await?;
+        known.extend(found);
+    }
+    let new: Vec<_> = used
+        .into_iter()
+        .filter(|(of, network)| !known.contains(&(of.0, network.clone())))
+        .collect();
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: BTreeSet<ApiKeyId> = new.iter().map(|(of, _)| of.0).collect();
+    let counts: Vec<(ApiKeyId, i64)> = Entity::find()
+        .select_only()
+        .column(Column::ApiKeyId)
+        .column_as(Column::Network.count(), "networks")
+        .filter(Column::ApiKeyId.is_in(padded(ids.into_iter().collect())))
+        .group_by(Column::ApiKeyId)
+        .into_tuple()
+        .all(tx)
+        .await?;
+    let mut counts: HashMap<ApiKeyId, i64> = counts.into_iter().collect();
+    let (mut rows, mut news) = (Vec::new(), Vec::new());
+    for (of, network) in new {
+        let count = counts.entry(of.0).or_default();
+        if *count >= MOST_NETWORKS {
             continue;
         }
-        let known = Entity::find().filter(Column::ApiKeyId.eq(id)).count(tx).await?;
-        if known >= MOST_NETWORKS {
-            break;
-        }
-        let row = ActiveModel {
-            api_key_id: Set(id),
-            network: Set(network.clone()),
-            first_used_at: Set(key_use.at),
-        };
-        let conflict =
-            OnConflict::columns([Column::ApiKeyId, Column::Network]).do_nothing().to_owned();
-        let inserted = Entity::insert(row).on_conflict(conflict).exec_without_returning(tx).await?;
         // Where a key is used first is no news.
-        if known > 0 && inserted == 1 {
-            news.push(network);
+        if *count > 0 {
+            news.push((of, network.clone()));
         }
+        *count += 1;
+        rows.push(ActiveModel {
+            api_key_id: Set(of.0),
+            network: Set(network),
+            first_used_at: Set(of.1.at),
+        });
+    }
+    for some in rows.chunks(ROWS_PER_STATEMENT) {
+        Entity::insert_many(some.to_vec()).exec_without_returning(tx).await?;
     }
     Ok(news)
 }

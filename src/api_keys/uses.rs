@@ -255,18 +255,15 @@ impl ApiKeys {
         let mut raised = false;
         for batch in keys.chunks(BATCH) {
             let tx = db.begin().await?;
-            for (id, key_use) in batch {
-                for network in store::record_use(&tx, *id, key_use).await? {
-                    // The address used last may be of another network than the new one.
-                    let of_it = |it: &IpAddr| country_sized(*it).to_string() == network;
-                    let address = key_use.from.filter(of_it).map(|address| address.to_string());
-                    let detail = serde_json::json!({ "network": network });
-                    let source = Source { address, ..Source::default() };
-                    let (by, kind) = (source.by(Actor::ApiKey(*id)), AlertKind::ApiKeyNewNetwork);
-                    watch::raise_alert(&tx, &self.alerts, key_use.at, &by, kind, *id, detail)
-                        .await?;
-                    raised = true;
-                }
+            for ((id, key_use), network) in store::record_uses(&tx, batch).await? {
+                // The address used last may be of another network than the new one.
+                let of_it = |it: &IpAddr| country_sized(*it).to_string() == network;
+                let address = key_use.from.filter(of_it).map(|address| address.to_string());
+                let detail = serde_json::json!({ "network": network });
+                let source = Source { address, ..Source::default() };
+                let (by, kind) = (source.by(Actor::ApiKey(*id)), AlertKind::ApiKeyNewNetwork);
+                watch::raise_alert(&tx, &self.alerts, key_use.at, &by, kind, *id, detail).await?;
+                raised = true;
             }
             tx.commit().await?;
         }

@@ -22,6 +22,7 @@ mod authorize;
 mod bad_input;
 mod browser;
 mod clients;
+mod cold_look_ups;
 mod command_line;
 mod configuration;
 mod connected_apps;
