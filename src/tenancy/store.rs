@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use entity::{
     OrganizationId, ProjectId, RoleId, Timestamp, UserId, installation, invitation, membership,
@@ -16,7 +16,7 @@ use super::{
     LeakPolicy, Member, Membership, Organization, OrganizationChanges, OwnRole, Project, Role,
     RoleRef,
 };
-use crate::platform::db::{begins_with, search_text};
+use crate::platform::db::{begins_with, padded, search_text};
 
 fn organization(row: organization::Model) -> Result<Organization, DbErr> {
     let damaged = |column: &str| DbErr::Type(format!("organizations {}: {column}", row.id));
@@ -664,22 +664,6 @@ pub async fn find_membership(
     Ok(memberships(connection, row.into_iter().collect()).await?.pop())
 }
 
-/// The most that the user may allow or do in the organization now; none where they are no member.
-///
-/// # Errors
-/// When the database fails.
-pub async fn find_reach(
-    connection: &impl ConnectionTrait,
-    organization: OrganizationId,
-    user: UserId,
-) -> Result<Option<ScopeSet>, DbErr> {
-    let row = membership::Entity::find_by_id((organization, user)).one(connection).await?;
-    match row {
-        Some(row) => scopes_of_member(connection, row).await.map(Some),
-        None => Ok(None),
-    }
-}
-
 /// What the role of a membership allows; one of the organization's own is looked up.
 ///
 /// # Errors
@@ -691,6 +675,42 @@ pub async fn scopes_of_member(
     let roles = roles_of(connection, std::slice::from_ref(&row)).await?;
     let (_, _, scopes) = role_of(&row, &roles)?;
     Ok(scopes)
+}
+
+/// A membership, as far as it says what its member may do.
+#[derive(Debug, Clone)]
+pub struct MemberRole {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    /// As it stands in the row.
+    pub role: String,
+}
+
+/// The organizations' own roles that some memberships name.
+pub struct OwnRoles(HashMap<RoleId, OwnRole>);
+
+impl OwnRoles {
+    /// What the role of one of those memberships allows.
+    ///
+    /// # Errors
+    /// When the membership's row is damaged.
+    pub fn scopes_of(&self, member: &MemberRole) -> Result<ScopeSet, DbErr> {
+        let (_, _, scopes) = named_role(member.organization, member.user, &member.role, &self.0)?;
+        Ok(scopes)
+    }
+}
+
+/// What has to be read to say what all of these members may do: nothing, where their roles are built in.
+///
+/// # Errors
+/// When the database fails. A damaged row is the error of those whose role it is.
+pub async fn own_roles_of(
+    connection: &impl ConnectionTrait,
+    members: impl Iterator<Item = &MemberRole>,
+) -> Result<OwnRoles, DbErr> {
+    let own: BTreeSet<RoleId> = members.filter_map(|member| member.role.parse().ok()).collect();
+    let rows = find_own_roles(connection, own.into_iter().collect()).await?;
+    Ok(OwnRoles(rows.into_iter().filter_map(|row| Some((row.id, own_role(row).ok()?))).collect()))
 }
 
 /// Every organization that the user belongs to, oldest membership first.
@@ -748,26 +768,42 @@ async fn roles_of(
     connection: &impl ConnectionTrait,
     rows: &[membership::Model],
 ) -> Result<HashMap<RoleId, OwnRole>, DbErr> {
-    let own: Vec<RoleId> = rows.iter().filter_map(|row| row.role.parse().ok()).collect();
-    if own.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = role::Entity::find().filter(role::Column::Id.is_in(own)).all(connection).await?;
+    let own = rows.iter().filter_map(|row| row.role.parse().ok()).collect();
+    let rows = find_own_roles(connection, own).await?;
     rows.into_iter().map(|row| Ok((row.id, own_role(row)?))).collect()
+}
+
+async fn find_own_roles(
+    connection: &impl ConnectionTrait,
+    own: Vec<RoleId>,
+) -> Result<Vec<role::Model>, DbErr> {
+    if own.is_empty() {
+        return Ok(Vec::new());
+    }
+    role::Entity::find().filter(role::Column::Id.is_in(padded(own))).all(connection).await
 }
 
 fn role_of(
     row: &membership::Model,
     roles: &HashMap<RoleId, OwnRole>,
 ) -> Result<(RoleRef, String, ScopeSet), DbErr> {
-    let damaged = || DbErr::Type(format!("memberships of {}: role is damaged", row.user_id));
-    let reference: RoleRef = row.role.parse().map_err(|_| damaged())?;
+    named_role(row.organization_id, row.user_id, &row.role, roles)
+}
+
+fn named_role(
+    organization: OrganizationId,
+    user: UserId,
+    role: &str,
+    roles: &HashMap<RoleId, OwnRole>,
+) -> Result<(RoleRef, String, ScopeSet), DbErr> {
+    let damaged = || DbErr::Type(format!("memberships of {user}: role is damaged"));
+    let reference: RoleRef = role.parse().map_err(|_| damaged())?;
     Ok(match reference {
         RoleRef::BuiltIn(role) => (reference, role.to_string(), role.scopes().clone()),
         RoleRef::Own(id) => {
             let role = roles
                 .get(&id)
-                .filter(|role| role.organization == row.organization_id)
+                .filter(|role| role.organization == organization)
                 .ok_or_else(damaged)?;
             (reference, role.name.clone(), role.scopes.clone())
         }
