@@ -13,6 +13,7 @@ use crate::audit::By;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::exchange::PhantomTokens;
+use crate::grants::Grants;
 use crate::leaks::{GithubKeys, Reports};
 use crate::platform::clock::Clock;
 use crate::platform::db::Db;
@@ -48,6 +49,7 @@ pub struct State {
     pub github_keys: GithubKeys,
     pub revocations: Arc<Revocations>,
     pub clients: Clients,
+    pub grants: Grants,
     pub api_keys: ApiKeys,
     pub phantom_tokens: PhantomTokens,
     pub resource_servers: ResourceServers,
@@ -103,6 +105,7 @@ impl App {
             reports: Reports::default(),
             github_keys,
             clients: Clients::new(&db),
+            grants: Grants::new(&db),
             resource_servers: ResourceServers::default(),
             status_lists: StatusLists::default(),
             limits: RateLimits::default(),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use export::Export;
 pub use retention::remove_old;
-pub use store::{list, record, record_many};
+pub use store::{list, record, record_each, record_many};
 
 /// The `[audit]` section.
 #[derive(Debug, Clone, Serialize, Deserialize)]

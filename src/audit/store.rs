@@ -5,6 +5,7 @@ use sea_orm::{
 };
 
 use super::{By, Event, Of, Order, Recorded, Source, Which};
+use crate::platform::db::insert_all;
 
 /// Both databases limit the parameters of a statement.
 const ROWS_PER_STATEMENT: usize = 500;
@@ -39,6 +40,18 @@ pub async fn record_many(
         audit_event::Entity::insert_many(some).exec_without_returning(connection).await?;
     }
     Ok(())
+}
+
+/// Writes the events of many callers, each at its own moment.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record_each<'a>(
+    connection: &impl ConnectionTrait,
+    events: impl IntoIterator<Item = (Timestamp, &'a By, Event)>,
+) -> Result<(), DbErr> {
+    let rows: Vec<_> = events.into_iter().map(|(now, by, event)| row(now, by, event)).collect();
+    insert_all(connection, &rows).await
 }
 
 fn row(now: Timestamp, by: &By, event: Event) -> audit_event::ActiveModel {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entity::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 use portcullis_verifier::{ScopeSet, key};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::store;
@@ -42,21 +42,4 @@ pub async fn issue_code(
     let text = SecretString::from(random_token());
     store::insert_code(tx, now, key::digest(text.expose_secret()), code).await?;
     Ok(text)
-}
-
-/// # Errors
-/// When the database fails.
-pub async fn find_code(
-    connection: &impl ConnectionTrait,
-    text: &str,
-) -> Result<Option<Code>, DbErr> {
-    store::find_code(connection, key::digest(text)).await
-}
-
-/// Redeems the code: true for exactly one caller, ever.
-///
-/// # Errors
-/// When the database fails.
-pub async fn redeem(tx: &DatabaseTransaction, now: Timestamp, text: &str) -> Result<bool, DbErr> {
-    store::redeem_code(tx, now, key::digest(text)).await
 }

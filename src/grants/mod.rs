@@ -12,23 +12,24 @@ mod end;
 mod end_leaked;
 mod end_some;
 pub mod pages;
+mod queues;
 mod store;
 
 use entity::{ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId};
 use portcullis_verifier::ScopeSet;
 use serde::{Deserialize, Serialize};
 
-pub use code::{CODE_LIFETIME, Code, find_code, issue_code, redeem};
+pub use code::{CODE_LIFETIME, Code, issue_code};
 pub use connected::{ConnectedApp, connected_apps};
 pub use disconnect::disconnect;
 pub use end::end;
 pub use end_leaked::end_leaked;
 pub use end_some::end_some;
+pub use queues::{Grants, Redemption, Step};
 pub use store::{
-    Advance, Consent, EndedGrant, ListGrants, LivingGrants, advance, clear_retry_answers,
-    count_living, delete_expired_codes, end_of_organization, end_of_project,
-    end_of_resource_server, end_of_user, find, forget_consents, insert, list, list_consents,
-    remember_consent,
+    Consent, EndedGrant, ListGrants, LivingGrants, clear_retry_answers, count_living,
+    delete_expired_codes, end_of_organization, end_of_project, end_of_resource_server, end_of_user,
+    find, forget_consents, list, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.
@@ -68,6 +69,17 @@ impl Grant {
     pub fn last_refreshed_at(&self) -> Option<Timestamp> {
         self.refresh.as_ref().filter(|it| it.generation > 1).map(|it| it.rotated_at)
     }
+}
+
+/// A grant, or what a code will make of one, and what stands behind it at this moment.
+#[derive(Debug, Clone)]
+pub struct Standing<T> {
+    pub of: T,
+    /// Whether the project that it is confined to is still there; true for what is confined to none.
+    pub has_its_project: bool,
+    /// The most that its user may allow now; none where they are suspended or no member any more, and where a client
+    /// acts for itself.
+    pub reach: Option<ScopeSet>,
 }
 
 /// The state of a grant's refresh token.

@@ -1,20 +1,28 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use entity::{
     ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId,
-    authorization_code, client, consent, grant,
+    authorization_code, client, consent, grant, membership, project, user,
 };
 use portcullis_verifier::ScopeSet;
-use sea_orm::sea_query::{Expr, OnConflict, Query};
+use sea_orm::sea_query::{
+    CommonTableExpression, Expr, IntoIden as _, OnConflict, Order, Query, SelectStatement,
+    TableRef, ValueTuple,
+};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
-    DbErr, EntityTrait as _, FromQueryResult, PaginatorTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Set,
+    ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend,
+    DbErr, EntityTrait, FromQueryResult, JoinType, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QueryResult, QuerySelect as _, Select, Set,
 };
 
-use super::{Code, Grant, Refresh, Status};
+use super::queues::{Digest, Step};
+use super::{Code, Grant, Refresh, Standing, Status};
+use crate::platform::db::{self, padded};
 use crate::revocation::{About, LONGEST_TOKEN_LIFETIME, Subject};
+use crate::tenancy::{self, MemberRole};
 
 pub(super) async fn insert_code(
     tx: &DatabaseTransaction,
@@ -41,45 +49,46 @@ pub(super) async fn insert_code(
     Ok(())
 }
 
-pub(super) async fn find_code(
-    connection: &impl ConnectionTrait,
-    digest: [u8; 32],
-) -> Result<Option<Code>, DbErr> {
-    let row = authorization_code::Entity::find_by_id(digest.to_vec()).one(connection).await?;
-    row.map(|row| {
-        let damaged = || {
-            DbErr::Type(format!("authorization_codes of grant {}: scopes is damaged", row.grant_id))
-        };
-        Ok(Code {
-            scopes: row.scopes.parse().map_err(|_| damaged())?,
-            grant: row.grant_id,
-            client: row.client_id,
-            user: row.user_id,
-            organization: row.organization_id,
-            project: row.project_id,
-            resource_server: row.resource_server_id,
-            redirect_uri: row.redirect_uri,
-            code_challenge: row.code_challenge,
-            expires_at: row.expires_at,
-            is_redeemed: row.redeemed_at.is_some(),
-        })
+fn code(row: authorization_code::Model) -> Result<Code, DbErr> {
+    let damaged =
+        || DbErr::Type(format!("authorization_codes of grant {}: scopes is damaged", row.grant_id));
+    Ok(Code {
+        scopes: row.scopes.parse().map_err(|_| damaged())?,
+        grant: row.grant_id,
+        client: row.client_id,
+        user: row.user_id,
+        organization: row.organization_id,
+        project: row.project_id,
+        resource_server: row.resource_server_id,
+        redirect_uri: row.redirect_uri,
+        code_challenge: row.code_challenge,
+        expires_at: row.expires_at,
+        is_redeemed: row.redeemed_at.is_some(),
     })
-    .transpose()
 }
 
-pub(super) async fn redeem_code(
+/// Redeems those of the codes that can be; says which.
+pub(super) async fn redeem_codes(
     tx: &DatabaseTransaction,
     now: Timestamp,
-    digest: [u8; 32],
-) -> Result<bool, DbErr> {
-    let updated = authorization_code::Entity::update_many()
-        .col_expr(authorization_code::Column::RedeemedAt, Expr::value(now))
-        .filter(authorization_code::Column::Digest.eq(digest.to_vec()))
-        .filter(authorization_code::Column::RedeemedAt.is_null())
-        .filter(authorization_code::Column::ExpiresAt.gt(now))
-        .exec(tx)
-        .await?;
-    Ok(updated.rows_affected == 1)
+    digests: Vec<Digest>,
+) -> Result<Vec<Digest>, DbErr> {
+    use authorization_code::Column;
+    let digests = padded(digests).into_iter().map(|digest| digest.to_vec());
+    let which = Condition::all()
+        .add(Column::Digest.is_in(digests))
+        .add(Column::RedeemedAt.is_null())
+        .add(Column::ExpiresAt.gt(now));
+    let mut update = Query::update();
+    update
+        .table(authorization_code::Entity)
+        .value(Column::RedeemedAt, now)
+        .cond_where(in_order(tx, Column::Digest, which))
+        .and_where(Column::RedeemedAt.is_null())
+        .returning_col(Column::Digest);
+    let damaged = |_| DbErr::Type("authorization_codes: a digest is damaged".to_owned());
+    let rows = tx.query_all(&update).await?;
+    rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0)?.try_into().map_err(damaged)).collect()
 }
 
 /// Removes codes that expired long ago; until then a replay is recognised. Says how many.
@@ -98,11 +107,17 @@ pub async fn delete_expired_codes(
     Ok(deleted.rows_affected)
 }
 
-/// # Errors
-/// When the database fails.
-pub async fn insert(tx: &DatabaseTransaction, new: &Grant) -> Result<(), DbErr> {
+pub(super) async fn insert_all<'a>(
+    tx: &DatabaseTransaction,
+    new: impl Iterator<Item = &'a Grant>,
+) -> Result<(), DbErr> {
+    let rows: Vec<_> = new.map(row).collect();
+    db::insert_all(tx, &rows).await
+}
+
+fn row(new: &Grant) -> grant::ActiveModel {
     let refresh = new.refresh.as_ref();
-    let row = grant::ActiveModel {
+    grant::ActiveModel {
         id: Set(new.id),
         client_id: Set(new.client),
         user_id: Set(new.user),
@@ -117,9 +132,7 @@ pub async fn insert(tx: &DatabaseTransaction, new: &Grant) -> Result<(), DbErr> 
         absolute_expires_at: Set(refresh.map(|refresh| refresh.absolute_expires_at)),
         rotated_at: Set(refresh.map(|refresh| refresh.rotated_at)),
         retry_answer: Set(None),
-    };
-    row.insert(tx).await?;
-    Ok(())
+    }
 }
 
 /// # Errors
@@ -154,6 +167,102 @@ fn grant(row: grant::Model) -> Result<Grant, DbErr> {
         ended_at: row.ended_at,
         refresh,
     })
+}
+
+/// These grants, by their ids, and what stands behind each. A damaged one is the failure of whoever asked for it.
+pub(super) async fn find_standing(
+    connection: &impl ConnectionTrait,
+    ids: &[GrantId],
+) -> Result<HashMap<GrantId, Result<Arc<Standing<Grant>>, DbErr>>, DbErr> {
+    use grant::Column;
+    let ids: BTreeSet<GrantId> = ids.iter().copied().collect();
+    let query = grant::Entity::find().filter(Column::Id.is_in(padded(ids.into_iter().collect())));
+    let columns = [Column::UserId, Column::OrganizationId, Column::ProjectId];
+    standing(connection, query, columns, |row| (row.id, row.project_id.is_some()), grant).await
+}
+
+/// The same of the grants that these codes will become.
+pub(super) async fn find_standing_of_codes(
+    connection: &impl ConnectionTrait,
+    digests: &[Digest],
+) -> Result<HashMap<Digest, Result<Arc<Standing<Code>>, DbErr>>, DbErr> {
+    use authorization_code::Column;
+    let asked: BTreeSet<&Digest> = digests.iter().collect();
+    let asked = padded(asked.into_iter().map(|digest| digest.to_vec()).collect());
+    let query = authorization_code::Entity::find().filter(Column::Digest.is_in(asked));
+    let columns = [Column::UserId, Column::OrganizationId, Column::ProjectId];
+    // Whatever else it were, nobody asked for it.
+    let key = |row: &authorization_code::Model| {
+        (Digest::try_from(row.digest.as_slice()).unwrap_or_default(), row.project_id.is_some())
+    };
+    standing(connection, query, columns, key, code).await
+}
+
+/// All that is asked of what stands behind the rows is joined with them; only roles that organizations have made for
+/// themselves are read after it.
+async fn standing<E: EntityTrait, K: Eq + Hash, T>(
+    connection: &impl ConnectionTrait,
+    query: Select<E>,
+    [its_user, its_organization, its_project]: [E::Column; 3],
+    key_and_is_confined: impl Fn(&E::Model) -> (K, bool),
+    domain: impl Fn(E::Model) -> Result<T, DbErr>,
+) -> Result<HashMap<K, Result<Arc<Standing<T>>, DbErr>>, DbErr> {
+    let account = E::belongs_to(user::Entity).from(its_user).to(user::Column::Id);
+    let role = E::belongs_to(membership::Entity)
+        .from((its_organization, its_user))
+        .to((membership::Column::OrganizationId, membership::Column::UserId));
+    let project = E::belongs_to(project::Entity)
+        .from((its_project, its_organization))
+        .to((project::Column::Id, project::Column::OrganizationId));
+    let query = query
+        .join(JoinType::LeftJoin, account.into())
+        .join(JoinType::LeftJoin, role.into())
+        .join(JoinType::LeftJoin, project.into())
+        .column_as(membership::Column::Role, "standing_role")
+        .column_as(user::Column::Id, "standing_account")
+        .column_as(user::Column::SuspendedAt, "account_suspended_at")
+        .column_as(project::Column::Id, "found_project")
+        .column_as(project::Column::DeletedAt, "found_project_deleted_at");
+    let rows: Vec<StandingRow<E::Model>> = query.into_model().all(connection).await?;
+    let roles = rows.iter().filter_map(|row| row.role.as_ref());
+    let roles = tenancy::own_roles_of(connection, roles).await?;
+    let found = rows.into_iter().map(|row| {
+        let (key, is_confined) = key_and_is_confined(&row.of);
+        let reach = row.role.map(|role| roles.scopes_of(&role)).transpose();
+        let standing = reach.and_then(|reach| {
+            let has_its_project = row.has_a_project || !is_confined;
+            Ok(Arc::new(Standing { of: domain(row.of)?, has_its_project, reach }))
+        });
+        (key, standing)
+    });
+    Ok(found.collect())
+}
+
+struct StandingRow<M> {
+    of: M,
+    /// Of its user, where they are a member and not suspended.
+    role: Option<MemberRole>,
+    /// Whether it is confined to a project that is still there.
+    has_a_project: bool,
+}
+
+impl<M: FromQueryResult> FromQueryResult for StandingRow<M> {
+    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+        let organization = row.try_get("", "organization_id")?;
+        let account: Option<UserId> = row.try_get("", "standing_account")?;
+        let suspended_at: Option<Timestamp> = row.try_get("", "account_suspended_at")?;
+        let role: Option<String> = row.try_get("", "standing_role")?;
+        let project: Option<ProjectId> = row.try_get("", "found_project")?;
+        let deleted_at: Option<Timestamp> = row.try_get("", "found_project_deleted_at")?;
+        // Nobody's role counts whose account is suspended.
+        let user = account.filter(|_| suspended_at.is_none());
+        let role = user.zip(role).map(|(user, role)| MemberRole { organization, user, role });
+        Ok(Self {
+            of: M::from_query_result(row, "")?,
+            role,
+            has_a_project: project.is_some() && deleted_at.is_none(),
+        })
+    }
 }
 
 /// Which grants to list.
@@ -285,36 +394,73 @@ pub(super) async fn list_agreed(
     agreed.map(AllowedRow::allowed).collect()
 }
 
-/// One step of a refresh token from its generation to the next.
-pub struct Advance {
-    pub from_generation: i64,
-    pub expires_at: Timestamp,
-    /// What the presented token got, sealed under a key that only it yields.
-    pub retry_answer: Vec<u8>,
+/// Takes those of the steps whose grants still stand where they start; says of which. No two are of one grant.
+pub(super) async fn advance(
+    connection: &impl ConnectionTrait,
+    steps: &[&Step],
+) -> Result<Vec<GrantId>, DbErr> {
+    use grant::Column;
+    use sea_orm::sea_query::ExprTrait as _;
+    const STEP: &str = "step";
+    const LOCKED: &str = "locked";
+    let tuples = padded(steps.to_vec()).into_iter().map(|step| {
+        ValueTuple::Many(vec![
+            step.grant.into(),
+            step.from_generation.into(),
+            step.now.into(),
+            step.expires_at.into(),
+            step.retry_answer.clone().into(),
+        ])
+    });
+    let of_the_grant = |column: Column| Expr::col((grant::Entity, column));
+    // In the order of the values.
+    let [id, from_generation, now, expires_at, retry_answer] =
+        ["column1", "column2", "column3", "column4", "column5"].map(|it| Expr::col((STEP, it)));
+    let ids = padded(steps.iter().map(|step| step.grant).collect());
+    let these = Condition::all().add(Column::Id.is_in(ids));
+    let mut update = Query::update();
+    update
+        .table(grant::Entity)
+        .value(Column::Generation, from_generation.clone().add(1_i64))
+        .value(Column::RefreshExpiresAt, expires_at)
+        .value(Column::RotatedAt, now.clone())
+        .value(Column::RetryAnswer, retry_answer)
+        .from(TableRef::ValuesList(tuples.collect(), STEP.into_iden()))
+        .and_where(of_the_grant(Column::Id).eq(id))
+        .and_where(of_the_grant(Column::Generation).eq(from_generation))
+        .and_where(of_the_grant(Column::EndedAt).is_null())
+        .and_where(of_the_grant(Column::RefreshExpiresAt).gt(now))
+        .returning_col(Column::Id);
+    if connection.get_database_backend() != DbBackend::Sqlite {
+        // With a name of its own it is carried out once; as a condition it may be for each step.
+        let mut first = CommonTableExpression::new();
+        first.table_name(LOCKED).column(Column::Id).query(locked(Column::Id, these));
+        let them = Query::select().column(Column::Id).from(LOCKED).take();
+        update.with_cte(first).and_where(of_the_grant(Column::Id).in_subquery(them));
+    }
+    let rows = connection.query_all(&update).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
-/// Takes the step if the grant still stands where it starts: true for exactly one caller.
-///
-/// # Errors
-/// When the database fails.
-pub async fn advance(
+/// These rows, locked in the order in which everybody locks them: of two who change several of the same none waits for
+/// the other in a circle.
+fn locked<C: ColumnTrait>(key: C, which: Condition) -> SelectStatement {
+    let mut select = Query::select();
+    select.column(key).from(key.entity_name()).cond_where(which);
+    select.order_by(key, Order::Asc).lock_exclusive().take()
+}
+
+/// These rows, for a statement that changes them. SQLite has one writer at a time, and no locks.
+fn in_order<C: ColumnTrait>(
     connection: &impl ConnectionTrait,
-    now: Timestamp,
-    id: GrantId,
-    step: Advance,
-) -> Result<bool, DbErr> {
-    let updated = grant::Entity::update_many()
-        .col_expr(grant::Column::Generation, Expr::value(step.from_generation + 1))
-        .col_expr(grant::Column::RefreshExpiresAt, Expr::value(step.expires_at))
-        .col_expr(grant::Column::RotatedAt, Expr::value(now))
-        .col_expr(grant::Column::RetryAnswer, Expr::value(step.retry_answer))
-        .filter(grant::Column::Id.eq(id))
-        .filter(grant::Column::Generation.eq(step.from_generation))
-        .filter(grant::Column::EndedAt.is_null())
-        .filter(grant::Column::RefreshExpiresAt.gt(now))
-        .exec(connection)
-        .await?;
-    Ok(updated.rows_affected == 1)
+    key: C,
+    which: Condition,
+) -> Condition {
+    match connection.get_database_backend() {
+        DbBackend::Sqlite => which,
+        // What was locked is as it was found until the end of the transaction.
+        _ => Condition::all().add(key.in_subquery(locked(key, which))),
+    }
 }
 
 /// Forgets answers whose retry window has closed; says how many.
@@ -345,11 +491,13 @@ pub async fn end_of_project(
     now: Timestamp,
     project: ProjectId,
 ) -> Result<u64, DbErr> {
+    let which = Condition::all()
+        .add(grant::Column::ProjectId.eq(project))
+        .add(grant::Column::EndedAt.is_null());
     let updated = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(grant::Column::ProjectId.eq(project))
-        .filter(grant::Column::EndedAt.is_null())
+        .filter(in_order(tx, grant::Column::Id, which))
         .exec(tx)
         .await?;
     Ok(updated.rows_affected)
@@ -370,15 +518,14 @@ pub async fn end_of_organization(
         .from(client::Entity)
         .and_where(client::Column::OrganizationId.eq(organization))
         .to_owned();
+    let any = Condition::any()
+        .add(grant::Column::OrganizationId.eq(organization))
+        .add(grant::Column::ClientId.in_subquery(its_clients));
+    let which = Condition::all().add(any).add(grant::Column::EndedAt.is_null());
     let updated = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(
-            Condition::any()
-                .add(grant::Column::OrganizationId.eq(organization))
-                .add(grant::Column::ClientId.in_subquery(its_clients)),
-        )
-        .filter(grant::Column::EndedAt.is_null())
+        .filter(in_order(tx, grant::Column::Id, which))
         .exec(tx)
         .await?;
     consent::Entity::delete_many()
@@ -399,18 +546,21 @@ pub async fn end_of_user(
     user: UserId,
     organization: Option<OrganizationId>,
 ) -> Result<Vec<EndedGrant>, DbErr> {
-    let mut codes = authorization_code::Entity::delete_many()
-        .filter(authorization_code::Column::UserId.eq(user))
-        .filter(authorization_code::Column::RedeemedAt.is_null());
-    let mut update = grant::Entity::update_many()
+    use authorization_code::Column;
+    let codes = Condition::all()
+        .add(Column::UserId.eq(user))
+        .add(Column::RedeemedAt.is_null())
+        .add_option(organization.map(|it| Column::OrganizationId.eq(it)));
+    let codes =
+        authorization_code::Entity::delete_many().filter(in_order(tx, Column::Digest, codes));
+    let which = Condition::all()
+        .add(grant::Column::UserId.eq(user))
+        .add(grant::Column::EndedAt.is_null())
+        .add_option(organization.map(|it| grant::Column::OrganizationId.eq(it)));
+    let update = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(grant::Column::UserId.eq(user))
-        .filter(grant::Column::EndedAt.is_null());
-    if let Some(organization) = organization {
-        codes = codes.filter(authorization_code::Column::OrganizationId.eq(organization));
-        update = update.filter(grant::Column::OrganizationId.eq(organization));
-    }
+        .filter(in_order(tx, grant::Column::Id, which));
     // The codes first: one that is being redeemed is waited for, and its grant is found by what follows.
     codes.exec(tx).await?;
     let ended = update.exec_with_returning(tx).await?;
@@ -477,11 +627,13 @@ pub async fn end_of_resource_server(
     now: Timestamp,
     resource_server: ResourceServerId,
 ) -> Result<Vec<EndedGrant>, DbErr> {
+    let which = Condition::all()
+        .add(grant::Column::ResourceServerId.eq(resource_server))
+        .add(grant::Column::EndedAt.is_null());
     let rows = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(grant::Column::ResourceServerId.eq(resource_server))
-        .filter(grant::Column::EndedAt.is_null())
+        .filter(in_order(tx, grant::Column::Id, which))
         .exec_with_returning(tx)
         .await?;
     Ok(rows.into_iter().map(EndedGrant::of).collect())
@@ -537,7 +689,8 @@ pub(super) async fn delete_codes(
         .add_option(which.id.map(|id| Column::GrantId.eq(id)))
         .add_option(which.user.map(|user| Column::UserId.eq(user)))
         .add_option(which.client.map(|client| Column::ClientId.eq(client)));
-    authorization_code::Entity::delete_many().filter(condition).exec(tx).await?;
+    let codes = in_order(tx, Column::Digest, condition);
+    authorization_code::Entity::delete_many().filter(codes).exec(tx).await?;
     Ok(())
 }
 
@@ -602,12 +755,14 @@ pub(super) async fn end_of_person(
     user: UserId,
     client: ClientId,
 ) -> Result<Vec<EndedGrant>, DbErr> {
+    let which = Condition::all()
+        .add(grant::Column::UserId.eq(user))
+        .add(grant::Column::ClientId.eq(client))
+        .add(grant::Column::EndedAt.is_null());
     let rows = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(grant::Column::UserId.eq(user))
-        .filter(grant::Column::ClientId.eq(client))
-        .filter(grant::Column::EndedAt.is_null())
+        .filter(in_order(tx, grant::Column::Id, which))
         .exec_with_returning(tx)
         .await?;
     Ok(rows.into_iter().map(EndedGrant::of).collect())
@@ -620,11 +775,13 @@ pub(super) async fn spend_codes(
     user: UserId,
     client: ClientId,
 ) -> Result<u64, DbErr> {
+    let which = Condition::all()
+        .add(authorization_code::Column::UserId.eq(user))
+        .add(authorization_code::Column::ClientId.eq(client))
+        .add(authorization_code::Column::RedeemedAt.is_null());
     let updated = authorization_code::Entity::update_many()
         .col_expr(authorization_code::Column::RedeemedAt, Expr::value(now))
-        .filter(authorization_code::Column::UserId.eq(user))
-        .filter(authorization_code::Column::ClientId.eq(client))
-        .filter(authorization_code::Column::RedeemedAt.is_null())
+        .filter(in_order(tx, authorization_code::Column::Digest, which))
         .exec(tx)
         .await?;
     Ok(updated.rows_affected)

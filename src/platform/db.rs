@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use migration::{Migrator, MigratorTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query, ValueTuple};
 use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectOptions, ConnectionTrait, Database,
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IdenStatic as _,
+    Iterable as _, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use url::Url;
 
@@ -224,6 +225,45 @@ pub fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
         values.resize(values.len().next_power_of_two(), last);
     }
     values
+}
+
+/// Inserts these rows, of which every column is set, by one statement. Its text is that of the next power of two: the
+/// rows that fill it up say that they are none.
+///
+/// # Errors
+/// When the database fails, or a column is not set.
+pub async fn insert_all<A: ActiveModelTrait>(
+    connection: &impl ConnectionTrait,
+    rows: &[A],
+) -> Result<(), DbErr> {
+    const NEW: &str = "new";
+    // What both databases call the columns of a list of values.
+    let named = |at: usize| Expr::col((NEW, format!("column{}", at + 1)));
+    let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter().collect();
+    let mut tuples = Vec::with_capacity(rows.len().next_power_of_two());
+    for row in rows {
+        let values = columns.iter().map(|column| {
+            row.get(*column).into_value().ok_or_else(|| DbErr::AttrNotSet(column.as_str().into()))
+        });
+        tuples.push(values.collect::<Result<Vec<Value>, DbErr>>()?);
+    }
+    if tuples.is_empty() {
+        return Ok(());
+    }
+    let tuples = padded(tuples).into_iter().enumerate().map(|(at, mut values)| {
+        values.push((at < rows.len()).into());
+        ValueTuple::Many(values)
+    });
+    let mut select = Query::select();
+    select
+        .exprs((0..columns.len()).map(named))
+        .from_values(tuples, NEW)
+        .and_where(named(columns.len()).eq(true));
+    let mut insert = Query::insert();
+    let insert = insert.into_table(A::Entity::default()).columns(columns).select_from(select);
+    let insert = insert.map_err(|error| DbErr::Custom(error.to_string()))?;
+    connection.execute(insert).await?;
+    Ok(())
 }
 
 /// A name as it is searched for: without regard to case and the space around it.

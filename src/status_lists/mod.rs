@@ -26,7 +26,7 @@ use moka::future::Cache;
 use portcullis_verifier::AccessTokenClaims;
 
 pub use publish::{Published, Publisher};
-pub use store::{record, remove_expired};
+pub use store::{record, record_all, remove_expired};
 
 /// How many tokens have a place in one list. A list that is all zeros is 8 KiB, and a few bytes once compressed.
 const PLACES: u32 = 1 << 16;

@@ -5,6 +5,7 @@ use sea_orm::{
 };
 
 use super::{CLOCK_SKEW, Entry, Place};
+use crate::platform::db::insert_all;
 use crate::signing::Algorithm;
 
 pub(super) async fn insert(
@@ -31,7 +32,24 @@ pub(super) async fn insert(
 /// # Errors
 /// When the database fails, or the place is another token's.
 pub async fn record(connection: &impl ConnectionTrait, entry: &Entry) -> Result<(), DbErr> {
-    let row = status_list_entry::ActiveModel {
+    status_list_entry::Entity::insert(row(entry)).exec_without_returning(connection).await?;
+    Ok(())
+}
+
+/// The same for many.
+///
+/// # Errors
+/// When the database fails, or one of the places is another token's.
+pub async fn record_all<'a>(
+    connection: &impl ConnectionTrait,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<(), DbErr> {
+    let rows: Vec<_> = entries.into_iter().map(row).collect();
+    insert_all(connection, &rows).await
+}
+
+fn row(entry: &Entry) -> status_list_entry::ActiveModel {
+    status_list_entry::ActiveModel {
         list_id: Set(entry.place.list),
         idx: Set(entry.place.idx.into()),
         token_id: Set(entry.token),
@@ -45,9 +63,7 @@ pub async fn record(connection: &impl ConnectionTrait, entry: &Entry) -> Result<
         owner_id: Set(entry.owner),
         issued_at: Set(entry.issued_at),
         expires_at: Set(entry.expires_at),
-    };
-    status_list_entry::Entity::insert(row).exec_without_returning(connection).await?;
-    Ok(())
+    }
 }
 
 /// What a list is signed with; none for one that does not exist, or is over.

@@ -25,11 +25,11 @@ pub use role::{
 pub use store::{
     ListMembers, MemberRole, OwnRoles, delete_members, delete_membership, delete_memberships,
     erase_invitations_to, find_leak_policy, find_member, find_membership, find_operator,
-    find_organization, find_organization_by_name, find_project, find_reach, find_role,
-    first_member, hold_project, insert_membership, insert_organization, is_closed, is_last_owner,
-    list_members, list_memberships, list_organizations, list_projects, list_roles,
-    lock_organization, mark_organization_closed, mark_project_deleted, own_roles_of,
-    revoke_invitations_into, set_operator, sole_ownerships,
+    find_organization, find_organization_by_name, find_project, find_role, first_member,
+    hold_project, insert_membership, insert_organization, is_closed, is_last_owner, list_members,
+    list_memberships, list_organizations, list_projects, list_roles, lock_organization,
+    mark_organization_closed, mark_project_deleted, own_roles_of, revoke_invitations_into,
+    set_operator, sole_ownerships,
 };
 
 /// An organization.

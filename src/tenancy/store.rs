@@ -664,32 +664,6 @@ pub async fn find_membership(
     Ok(memberships(connection, row.into_iter().collect()).await?.pop())
 }
 
-/// The most that the user may allow or do in the organization now; none where they are no member.
-///
-/// # Errors
-/// When the database fails.
-pub async fn find_reach(
-    connection: &impl ConnectionTrait,
-    organization: OrganizationId,
-    user: UserId,
-) -> Result<Option<ScopeSet>, DbErr> {
-    let row = membership::Entity::find_by_id((organization, user)).one(connection).await?;
-    match row {
-        Some(row) => scopes_of_member(connection, row).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-/// What the role of a membership allows; one of the organization's own is looked up.
-async fn scopes_of_member(
-    connection: &impl ConnectionTrait,
-    row: membership::Model,
-) -> Result<ScopeSet, DbErr> {
-    let roles = roles_of(connection, std::slice::from_ref(&row)).await?;
-    let (_, _, scopes) = role_of(&row, &roles)?;
-    Ok(scopes)
-}
-
 /// A membership, as far as it says what its member may do.
 #[derive(Debug, Clone)]
 pub struct MemberRole {

@@ -146,6 +146,12 @@ pub struct Minted {
 }
 
 impl Minted {
+    /// For who writes down the place together with the step that the token is made for.
+    #[must_use]
+    pub fn into_parts(self) -> (TokenResponse, Option<status_lists::Entry>) {
+        (self.response, self.entry)
+    }
+
     /// Writes down which token has the place, where it has one; then it can be handed out. Belongs into the transaction
     /// of the issue, where there is one.
     ///

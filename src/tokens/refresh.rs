@@ -7,18 +7,16 @@
 
 use entity::{GrantId, Timestamp};
 use portcullis_verifier::ScopeSet;
-use sea_orm::DbErr;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Authority, RefreshToken, RefreshTokens, TokenSettings, issue};
 use crate::clients::Client;
-use crate::grants::{self, Advance, Grant, Refresh};
+use crate::grants::{Grant, Grants, Refresh, Standing, Step};
 use crate::platform::db::Db;
 use crate::platform::master_key::SealingKey;
 use crate::resource_servers::{ResourceServer, ResourceServers};
 use crate::signing::Signer;
 use crate::status_lists::StatusLists;
-use crate::tenancy;
 
 const RETRY_LABEL: &str = "refresh-retry";
 
@@ -48,6 +46,7 @@ pub struct Asked<'a> {
 /// Everything that refreshing looks at.
 pub struct Mint<'a> {
     pub db: &'a Db,
+    pub grants: &'a Grants,
     pub signer: &'a Signer,
     pub refresh_tokens: &'a RefreshTokens,
     pub resource_servers: &'a ResourceServers,
@@ -72,9 +71,10 @@ pub async fn refresh(
     };
     // A lost race is told by the second look at the row.
     for _ in 0..2 {
-        let Some(grant) = grants::find(mint.db.reader(), token.grant).await? else {
+        let Some(standing) = mint.grants.find(token.grant).await? else {
             return Ok(Refreshed::Refused("the refresh token is unknown"));
         };
+        let grant = &standing.of;
         if grant.client != client.id {
             return Ok(Refreshed::Refused("the refresh token was issued to another client"));
         }
@@ -86,12 +86,12 @@ pub async fn refresh(
             return Ok(Refreshed::Refused("the refresh token is unknown"));
         }
         if token.generation < state.generation {
-            return Ok(again(mint.now, client, presented, token, &grant, state, asked));
+            return Ok(again(mint.now, client, presented, token, grant, state, asked));
         }
         if state.expires_at <= mint.now {
             return Ok(Refreshed::Refused("the refresh token has expired"));
         }
-        match advance(mint, client, &grant, state, presented, asked).await? {
+        match advance(mint, client, &standing, state, presented, asked).await? {
             Advanced::Answer(answer) => return Ok(Refreshed::Answer(answer)),
             Advanced::Refused(refused) => return Ok(refused),
             Advanced::LostRace => {}
@@ -132,11 +132,12 @@ enum Advanced {
 async fn advance(
     mint: &Mint<'_>,
     client: &Client,
-    grant: &Grant,
+    standing: &Standing<Grant>,
     state: &Refresh,
     presented: &SecretString,
     asked: Asked<'_>,
 ) -> anyhow::Result<Advanced> {
+    let grant = &standing.of;
     let scopes = match narrowed(&grant.scopes, asked.scope) {
         Some(scopes) => scopes,
         None => return Ok(Advanced::Refused(Refreshed::Widened)),
@@ -145,7 +146,7 @@ async fn advance(
     else {
         return Ok(Advanced::Refused(Refreshed::Refused("the resource server is gone")));
     };
-    let Some(scopes) = allowed_now(mint.db, client, grant, &resource_server, &scopes).await? else {
+    let Some(scopes) = allowed_now(client, grant, standing, &resource_server, &scopes) else {
         let description = "the client or the user may no longer do any of this";
         return Ok(Advanced::Refused(Refreshed::Refused(description)));
     };
@@ -159,32 +160,21 @@ async fn advance(
         .encode(RefreshToken { grant: grant.id, generation: state.generation + 1 });
     let minted =
         issue(mint.signer, mint.issuer, mint.settings, mint.now, &authority, Some(successor))?;
-    // The token's place and the step belong together; whoever loses the race leaves neither behind. Where there is no
-    // place, the step is one statement and needs no transaction.
-    let tx = match place {
-        Some(_) => Some(mint.db.begin().await?),
-        None => None,
-    };
-    let response = match &tx {
-        Some(tx) => minted.recorded(tx).await?,
-        None => minted.recorded(mint.db.writer()).await?,
-    };
+    let (response, entry) = minted.into_parts();
     let answer = SecretString::from(serde_json::to_string(&response)?);
-    let step = Advance {
+    let retry_answer = retry_key(presented)
+        .seal(answer.expose_secret().as_bytes(), asked.scope.unwrap_or_default().as_bytes())?;
+    // The token's place and the step belong together; whoever loses the race leaves neither behind.
+    let step = Step {
+        grant: grant.id,
         from_generation: state.generation,
+        now: mint.now,
         expires_at: mint.settings.refresh_expiry(mint.now, state.absolute_expires_at),
-        retry_answer: retry_key(presented)
-            .seal(answer.expose_secret().as_bytes(), asked.scope.unwrap_or_default().as_bytes())?,
+        retry_answer,
+        entry,
     };
-    let is_first = match &tx {
-        Some(tx) => grants::advance(tx, mint.now, grant.id, step).await?,
-        None => grants::advance(mint.db.writer(), mint.now, grant.id, step).await?,
-    };
-    if !is_first {
+    if !mint.grants.take(step).await? {
         return Ok(Advanced::LostRace);
-    }
-    if let Some(tx) = tx {
-        tx.commit().await?;
     }
     Ok(Advanced::Answer(answer))
 }
@@ -202,36 +192,26 @@ fn narrowed(granted: &ScopeSet, scope: Option<&str>) -> Option<ScopeSet> {
 
 /// What of a grant's scopes is still to be had: offered by the resource server, allowed to the client, and within the
 /// user's role. None where nothing is left, the user is no member any more, or the project is gone.
-pub(crate) async fn allowed_now(
-    db: &Db,
+pub(crate) fn allowed_now<T>(
     client: &Client,
     grant: &Grant,
+    standing: &Standing<T>,
     resource_server: &ResourceServer,
     scopes: &ScopeSet,
-) -> Result<Option<ScopeSet>, DbErr> {
+) -> Option<ScopeSet> {
     if !resource_server.is_offered_to(grant.organization)
         || !resource_server.is_offered_to(client.organization)
+        || !standing.has_its_project
     {
-        return Ok(None);
+        return None;
     }
-    if let Some(project) = grant.project
-        && tenancy::find_project(db.reader(), grant.organization, project).await?.is_none()
-    {
-        return Ok(None);
-    }
-    let Some(audience) = client.audience(resource_server.id) else { return Ok(None) };
+    let audience = client.audience(resource_server.id)?;
     let catalog = &resource_server.catalog;
-    let scopes = catalog.relevant(&scopes.intersection(&audience.allowed));
-    let Some(user) = grant.user else { return Ok(Some(scopes).filter(|left| !left.is_empty())) };
-    let Some(user) = crate::identity::find_user(db.reader(), user)
-        .await?
-        .filter(|user| user.suspended_at.is_none())
-    else {
-        return Ok(None);
-    };
-    let reach = tenancy::find_reach(db.reader(), grant.organization, user.id).await?;
-    let left = reach.map(|reach| catalog.within(&scopes, &reach));
-    Ok(left.filter(|left| !left.is_empty()))
+    let mut left = catalog.relevant(&scopes.intersection(&audience.allowed));
+    if grant.user.is_some() {
+        left = catalog.within(&left, standing.reach.as_ref()?);
+    }
+    Some(left).filter(|left| !left.is_empty())
 }
 
 fn retry_key(presented: &SecretString) -> SealingKey {

@@ -33,6 +33,7 @@ mod feed;
 mod feed_readers;
 mod forward_auth;
 mod grants;
+mod group_commit;
 mod guides;
 mod house;
 mod inheritance;

@@ -318,6 +318,46 @@ async fn a_place_goes_with_the_token_or_not_at_all(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_each_winner_has_its_place_and_no_loser_has_one(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    const GRANTS: usize = 10;
+    let Some((world, _)) = with_lists(database).await else { return };
+    let app = world.confidential_app().await;
+    world.owner.logs_in().await;
+    let mut codes = Vec::new();
+    while codes.len() < GRANTS {
+        codes.push(world.owner.approves_again(&app, "read:tenants").await);
+    }
+    let tokens = join_all(codes.iter().map(|code| app.redeems(code))).await;
+    assert_eq!(entries(&world).await, 10);
+    // Each comes three times.
+    let again = tokens.iter().flat_map(|it| [it, it, it]);
+    let refreshed = join_all(again.map(|it| app.refreshes(it.member("refresh_token")))).await;
+    let access = |answers: &[Answer]| -> Vec<String> {
+        let each = answers.iter().map(|it| it.member("access_token").to_owned());
+        each.collect::<HashSet<_>>().into_iter().collect()
+    };
+    let all = [access(&tokens), access(&refreshed)].concat();
+    assert_eq!((all.len(), entries(&world).await), (2 * GRANTS, 20));
+    assert_eq!(all.iter().map(|it| place(it)).collect::<HashSet<_>>().len(), 2 * GRANTS);
+
+    // Codes that come twice: whoever lost ends the grant, whose one token the list says is dead.
+    codes.clear();
+    while codes.len() < GRANTS {
+        codes.push(world.owner.approves_again(&app, "read:tenants").await);
+    }
+    let twice = codes.iter().chain(&codes).map(|code| app.redeems(code));
+    let mut answers = join_all(twice).await;
+    answers.retain(|it| it.status == StatusCode::OK);
+    assert_eq!((answers.len(), entries(&world).await), (GRANTS, 30));
+    world.server.passes(PAUSE);
+    let dead: Vec<&str> = answers.iter().map(|it| it.member("access_token")).collect();
+    assert_eq!(statuses(&world.server, &dead).await, [1; GRANTS]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_is_swept(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {

@@ -5,9 +5,9 @@ use secrecy::SecretString;
 use super::super::{ErrorCode, OAuthError};
 use super::{invalid_grant, pkce};
 use crate::app::App;
-use crate::audit::{self, By, Event};
+use crate::audit::By;
 use crate::clients::{Client, GrantType};
-use crate::grants::{self, Code, Grant};
+use crate::grants::{self, Code, Grant, Redemption};
 use crate::http::Parameters;
 use crate::tokens::{Authority, RefreshToken, allowed_now, issue};
 
@@ -18,13 +18,13 @@ pub(super) async fn tokens(
     parameters: &Parameters,
 ) -> Result<SecretString, OAuthError> {
     let text = parameters.get("code")?.ok_or_else(|| OAuthError::missing("code"))?;
-    let code =
-        grants::find_code(app.db.reader(), text).await?.filter(|code| code.client == client.id);
-    let Some(code) = code else { return Err(invalid_grant("the code is unknown")) };
+    let found = app.grants.find_code(text).await?.filter(|found| found.of.client == client.id);
+    let Some(standing) = found else { return Err(invalid_grant("the code is unknown")) };
+    let code = &standing.of;
     if code.is_redeemed {
-        return replayed(app, by, &code).await;
+        return replayed(app, by, code).await;
     }
-    check(app, &code, parameters)?;
+    check(app, code, parameters)?;
 
     let now = app.clock.now();
     let mut grant = Grant {
@@ -46,8 +46,7 @@ pub(super) async fn tokens(
         .find(&app.db, grant.resource_server)
         .await?
         .ok_or_else(|| invalid_grant("the resource server is gone"))?;
-    grant.scopes = allowed_now(&app.db, client, &grant, &resource_server, &code.scopes)
-        .await?
+    grant.scopes = allowed_now(client, &grant, &standing, &resource_server, &code.scopes)
         .ok_or_else(|| invalid_grant("the client or the user may no longer do any of this"))?;
     if parameters.get("resource")?.is_some_and(|resource| resource != resource_server.audience) {
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "the code is for another resource"));
@@ -55,28 +54,19 @@ pub(super) async fn tokens(
 
     let place = app.status_lists.reserve(&app.db, now, &resource_server).await?;
 
-    // Spending the code, making the grant and minting belong together: a failure to sign spends nothing.
-    let tx = app.db.begin().await?;
-    if !grants::redeem(&tx, now, text).await? {
-        drop(tx);
-        return replayed(app, by, &code).await;
-    }
-    grants::insert(&tx, &grant).await?;
-    audit::record(
-        &tx,
-        now,
-        by,
-        Event::new("grant.created", grant.id).in_organization(grant.organization),
-    )
-    .await?;
     let refresh_token = grant.refresh.as_ref().map(|state| {
         app.refresh_tokens.encode(RefreshToken { grant: grant.id, generation: state.generation })
     });
+    // Minted before anything is spent: a failure to sign leaves the code as it was.
     let authority = Authority::of(&grant, &resource_server, grant.scopes.clone(), place);
     let minted =
         issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, refresh_token)?;
-    let body = serde_json::to_string(&minted.recorded(&tx).await?)?.into();
-    tx.commit().await?;
+    let (response, entry) = minted.into_parts();
+    let body = serde_json::to_string(&response)?.into();
+    // The code is spent and the grant is there, or neither. Whoever loses the race throws away what was minted.
+    if !app.grants.redeem(Redemption::of(text, grant, now, by, entry)).await? {
+        return replayed(app, by, code).await;
+    }
     Ok(body)
 }
 
@@ -105,8 +95,8 @@ fn check(app: &App, code: &Code, parameters: &Parameters) -> Result<(), OAuthErr
     }
 }
 
-/// A code that comes twice was stolen from somebody: the grant ends (RFC 6749 §4.1.2). Written on its own, for the
-/// transaction of the redemption that lost is gone.
+/// A code that comes twice was stolen from somebody: the grant ends (RFC 6749 §4.1.2). Whoever lost comes here after the
+/// winner's commit, and so finds the grant.
 async fn replayed(app: &App, by: &By, code: &Code) -> Result<SecretString, OAuthError> {
     if grants::end(&app.db, app.clock.now(), by, code.grant, "code_replayed").await? {
         app.revocations.catch_up().await;

@@ -21,6 +21,7 @@ pub(super) async fn tokens(
         parameters.get("refresh_token")?.ok_or_else(|| OAuthError::missing("refresh_token"))?;
     let mint = Mint {
         db: &app.db,
+        grants: &app.grants,
         signer: &app.signer,
         refresh_tokens: &app.refresh_tokens,
         resource_servers: &app.resource_servers,
