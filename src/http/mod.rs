@@ -19,7 +19,7 @@ mod source;
 pub use accept::preferred;
 pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge, bearer_credential};
 pub use client_address::ClientAddress;
-pub use conditional::{IfMatch, Versioned, is_known};
+pub use conditional::{IfMatch, Versioned, document, is_known};
 pub use creation::{Beginning, Begun, Creation};
 pub use nullable::nullable;
 pub use page::{Page, content_security_policy};
