@@ -178,8 +178,9 @@ async fn forget_stale_copies(app: App, subject: String) {
 /// Every route. The list is also kept in `tests/it/routes.rs`, with who may call what.
 pub fn router(app: App) -> Router {
     let well_known = "/.well-known/oauth-authorization-server";
+    let metadata = oauth::metadata::render(&app.config);
     let public = Router::new()
-        .route(well_known, get(oauth::metadata::get))
+        .route(well_known, get(oauth::metadata::get).with_state(metadata.clone()))
         .route("/oauth/jwks", get(oauth::jwks::get))
         .route("/oauth/status-lists/{id}", get(status_lists::api::get))
         .method_not_allowed_fallback(method_not_allowed)
@@ -235,7 +236,10 @@ pub fn router(app: App) -> Router {
         // The front page under a path has a slash at its end, which nesting takes away.
         base => {
             let inserted = Router::new()
-                .route(&format!("{well_known}{base}"), get(oauth::metadata::get))
+                .route(
+                    &format!("{well_known}{base}"),
+                    get(oauth::metadata::get).with_state(metadata),
+                )
                 .method_not_allowed_fallback(method_not_allowed)
                 .layer(cors_of_anybody());
             root.nest(base, rooms)

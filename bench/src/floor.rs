@@ -1,21 +1,31 @@
 //! What the machine can do at most: a route that does nothing, the cryptography alone, the database alone.
 
+use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use anyhow::{Context as _, Result, anyhow};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256,
+};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::any;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use portcullis::app::App;
+use portcullis::signing::Algorithm;
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+
+use crate::load::Counter;
+
+/// How many rows the commits are spread over.
+const ROWS: usize = 10_000;
 
 /// A process with one route that takes everything and answers with as many bytes as it was started with.
 pub struct Bare {
@@ -55,42 +65,70 @@ pub async fn serve_bare(answer_bytes: usize) -> Result<()> {
     Ok(axum::serve(listener, router).await?)
 }
 
-/// How many JWTs of this size one core signs in a second.
+/// How many signatures all the cores make in a second, of a message as long as a JWT's, with keys that are parsed once.
 ///
 /// # Errors
 /// When there is no key.
 pub fn signatures_per_second(algorithm: Algorithm, time: Duration) -> Result<f64> {
-    let key = match algorithm {
-        Algorithm::ES256 => {
-            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-            EncodingKey::from_ec_der(pair.to_pkcs8v1()?.as_ref())
+    let key = Key::generate(algorithm)?;
+    let message = [b'x'; 500];
+    let cores = std::thread::available_parallelism()?.get();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut count = 0_u32;
+                    while began.elapsed() < time {
+                        key.sign(&message)?;
+                        count += 1;
+                    }
+                    anyhow::Ok(count)
+                })
+            })
+            .collect();
+        let mut count = 0;
+        for thread in threads {
+            count += thread.join().map_err(|_| anyhow!("a thread panicked"))??;
         }
-        Algorithm::EdDSA => {
-            let pair = Ed25519KeyPair::generate()?;
-            EncodingKey::from_ed_der(pair.to_pkcs8v1()?.as_ref())
-        }
-        _ => {
-            use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-            use aws_lc_rs::rsa::{KeyPair, KeySize};
-            use base64::Engine as _;
-            let pair = KeyPair::generate(KeySize::Rsa2048)?;
-            let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?;
-            let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
-            let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
-            EncodingKey::from_rsa_pem(pem.as_bytes())?
-        }
-    };
-    let message = vec![b'x'; 500];
-    Ok(per_second(time, || jsonwebtoken::crypto::sign(&message, &key, algorithm).map(drop))?)
+        Ok(f64::from(count) / began.elapsed().as_secs_f64())
+    })
 }
 
-fn per_second<E>(time: Duration, mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
-    let (began, mut count) = (Instant::now(), 0_u32);
-    while began.elapsed() < time {
-        work()?;
-        count += 1;
+enum Key {
+    Es256(EcdsaKeyPair),
+    EdDsa(Ed25519KeyPair),
+    Rs256(rsa::KeyPair),
+}
+
+impl Key {
+    fn generate(algorithm: Algorithm) -> Result<Self> {
+        Ok(match algorithm {
+            Algorithm::Es256 => {
+                Self::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?)
+            }
+            Algorithm::EdDsa => Self::EdDsa(Ed25519KeyPair::generate()?),
+            Algorithm::Rs256 => Self::Rs256(rsa::KeyPair::generate(rsa::KeySize::Rsa2048)?),
+        })
     }
-    Ok(f64::from(count) / began.elapsed().as_secs_f64())
+
+    fn sign(&self, message: &[u8]) -> Result<()> {
+        match self {
+            Self::Es256(pair) => {
+                black_box(pair.sign(&SystemRandom::new(), message)?);
+            }
+            Self::EdDsa(pair) => {
+                black_box(pair.sign(message));
+            }
+            Self::Rs256(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let random = SystemRandom::new();
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)?;
+                black_box(signature);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How many passwords all the cores that may hash check in a second.
@@ -143,27 +181,32 @@ where
     Ok(f64::from(count) / began.elapsed().as_secs_f64())
 }
 
-/// How many statements the database commits in a second when 64 callers write one row each, through the server's pool.
+/// Makes the rows that [`commits_per_second`] changes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn prepare_commits(app: &App) -> Result<()> {
+    let writer = app.db.writer();
+    writer
+        .execute_unprepared("CREATE TABLE bench_rows (id INT PRIMARY KEY, n INT NOT NULL)")
+        .await?;
+    let values: Vec<String> = (0..ROWS).map(|id| format!("({id}, 0)")).collect();
+    let fill = format!("INSERT INTO bench_rows VALUES {}", values.join(","));
+    writer.execute_unprepared(&fill).await?;
+    Ok(())
+}
+
+/// How many statements the database commits in a second when 64 callers change one row each, through the server's pool.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn commits_per_second(app: &App, time: Duration) -> Result<f64> {
-    let writer = app.db.writer();
-    writer
-        .execute_unprepared(
-            "CREATE TABLE IF NOT EXISTS bench_rows (id INT PRIMARY KEY, n INT NOT NULL)",
-        )
-        .await?;
-    writer.execute_unprepared("DELETE FROM bench_rows").await?;
-    let values: Vec<String> = (0..10_000).map(|id| format!("({id}, 0)")).collect();
-    let fill = format!("INSERT INTO bench_rows VALUES {}", values.join(","));
-    writer.execute_unprepared(&fill).await?;
     let next = Arc::new(AtomicUsize::new(0));
-    let rate = many(
+    many(
         time,
         64,
         |app: App, next: Arc<AtomicUsize>, (): ()| async move {
-            let id = i32::try_from(next.fetch_add(1, Ordering::Relaxed) * 7919 % 10_000)?;
+            let id = i32::try_from(next.fetch_add(1, Ordering::Relaxed) * 7919 % ROWS)?;
             let backend = app.db.writer().get_database_backend();
             let sql = if app.db.is_postgres() {
                 "UPDATE bench_rows SET n = n + 1 WHERE id = $1"
@@ -176,9 +219,7 @@ pub async fn commits_per_second(app: &App, time: Duration) -> Result<f64> {
         },
         (app.clone(), next, ()),
     )
-    .await?;
-    writer.execute_unprepared("DROP TABLE bench_rows").await?;
-    Ok(rate)
+    .await
 }
 
 /// How many secrets of keys the database finds by their digest in a second, through the server's pool.
@@ -189,11 +230,10 @@ pub async fn point_reads_per_second(
     app: &App,
     time: Duration,
     keys: &Arc<Vec<String>>,
-    first: usize,
+    next: &Counter,
 ) -> Result<f64> {
     use entity::api_key_secret;
     use sea_orm::ColumnTrait as _;
-    let next = Arc::new(AtomicUsize::new(first));
     many(
         time,
         32,
@@ -209,7 +249,7 @@ pub async fn point_reads_per_second(
                 .await?;
             found.map(drop).context("a key is missing")
         },
-        (app.clone(), keys.clone(), next),
+        (app.clone(), keys.clone(), next.clone()),
     )
     .await
 }

@@ -20,9 +20,14 @@ use portcullis::resource_servers::{
 use portcullis::signing::Algorithm;
 use portcullis::tokens::{Authority, Descent, RefreshToken, issue};
 use portcullis_verifier::key::{self, Prefix};
-use sea_orm::{ActiveModelTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, Set};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait as _, Database, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, Set,
+};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
+
+use crate::floor;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 pub const SCOPE: &str = "read:tenants";
@@ -42,9 +47,15 @@ pub struct Sizes {
     pub grants: usize,
 }
 
+/// How many keys and tokens a warm workload uses, and how many clients use the codes and grants, however many there are:
+/// tables of different sizes are to differ in nothing else.
+pub const WARM: usize = 1000;
+
 pub struct Installation {
     pub directory: TempDir,
     pub database_url: String,
+    /// PostgreSQL's, and the schema there that is all of this one's.
+    schema: Option<(String, String)>,
     /// This process's own view of the same database.
     pub app: App,
     pub apis: Vec<Api>,
@@ -66,17 +77,32 @@ pub struct Api {
 }
 
 impl Installation {
+    /// In a schema of its own where there is a database, which `clear` drops again; SQLite in a temporary directory
+    /// without one.
+    ///
     /// # Errors
     /// When the database can't be filled.
-    pub async fn fill(database_url: Option<&str>, sizes: Sizes) -> Result<Self> {
+    pub async fn fill(postgres: Option<&str>, sizes: Sizes) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let file = || format!("sqlite:{}", directory.path().join("portcullis.db").display());
-        let database_url = database_url.map_or_else(file, str::to_owned);
-        let settings = Settings {
+        let schema = match postgres {
+            Some(url) => Some((url.to_owned(), new_schema(url).await?)),
+            None => None,
+        };
+        let database_url = match &schema {
+            Some((url, schema)) => {
+                let mut url = url::Url::parse(url)?;
+                url.query_pairs_mut().append_pair("options[search_path]", schema);
+                url.into()
+            }
+            None => format!("sqlite:{}", directory.path().join("portcullis.db").display()),
+        };
+        let mut settings = Settings {
             data_dir: directory.path().to_path_buf(),
             database_url: database_url.clone(),
             ..Settings::default()
         };
+        // Tokens that are made before the measurement live until its end.
+        settings.tokens.access_token_seconds = 24 * 60 * 60;
         let config = settings.check().map_err(|error| anyhow!("{error}"))?;
         let (app, _) = App::open(config, Clock::System).await?;
         let (now, by) = (app.clock.now(), By::operator());
@@ -98,6 +124,7 @@ impl Installation {
             apis.push(api(&app, organization, algorithm).await?);
         }
         app.signer.reload(&app.db).await?;
+        floor::prepare_commits(&app).await?;
         let of = Of { app: &app, organization, owner: owner.id, now };
         let emails = of.users(sizes.users).await?;
         let clients = of.clients(&apis, sizes.clients.max(ALGORITHMS.len())).await?;
@@ -106,10 +133,15 @@ impl Installation {
         keys.shrink_to_fit();
         let codes = of.codes(&clients, apis[0].server.id, sizes.grants).await?;
         let grants = of.grants(&clients, apis[0].server.id, sizes.grants).await?;
+        if app.db.is_postgres() {
+            // As a database is that has grown: without statistics the planner guesses until the autovacuum comes by.
+            app.db.writer().execute_unprepared("ANALYZE").await?;
+        }
         let clients = clients.into_iter().map(|(id, secret)| (id.to_string(), secret)).collect();
         Ok(Self {
             directory,
             database_url,
+            schema,
             apis,
             emails: Arc::new(emails),
             clients: Arc::new(clients),
@@ -119,6 +151,17 @@ impl Installation {
             admin,
             app,
         })
+    }
+
+    /// Takes out of the database what was put there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn clear(self) -> Result<()> {
+        let Some((url, schema)) = &self.schema else { return Ok(()) };
+        let connection = Database::connect(url).await?;
+        connection.execute_unprepared(&format!("DROP SCHEMA {schema} CASCADE")).await?;
+        Ok(())
     }
 
     /// Access tokens of the first API, signed here as the server signs them.
@@ -153,6 +196,13 @@ impl Installation {
         let token = RefreshToken { grant, generation };
         self.app.refresh_tokens.encode(token).expose_secret().to_owned()
     }
+}
+
+async fn new_schema(url: &str) -> Result<String> {
+    let name = format!("portcullis_bench_{}", uuid::Uuid::now_v7().simple());
+    let connection = Database::connect(url).await?;
+    connection.execute_unprepared(&format!("CREATE SCHEMA {name}")).await?;
+    Ok(name)
 }
 
 async fn api(app: &App, organization: OrganizationId, algorithm: Algorithm) -> Result<Api> {
@@ -219,10 +269,24 @@ impl Of<'_> {
     }
 
     async fn clients(&self, apis: &[Api], count: usize) -> Result<Vec<(ClientId, String)>> {
+        let mut made = Vec::with_capacity(count);
+        while made.len() < count {
+            let to = count.min(made.len() + ROWS_PER_STATEMENT * STATEMENTS_PER_COMMIT);
+            self.some_clients(apis, made.len()..to, &mut made).await?;
+        }
+        Ok(made)
+    }
+
+    async fn some_clients(
+        &self,
+        apis: &[Api],
+        numbers: std::ops::Range<usize>,
+        made: &mut Vec<(ClientId, String)>,
+    ) -> Result<()> {
         let prefix: Prefix = "pc_cs".parse()?;
         let (mut clients, mut secrets) = (Vec::new(), Vec::new());
-        let (mut audiences, mut grants, mut made) = (Vec::new(), Vec::new(), Vec::new());
-        for number in 0..count {
+        let (mut audiences, mut grants) = (Vec::new(), Vec::new());
+        for number in numbers {
             let (id, secret) = (ClientId::new(self.now), key::generate(&prefix)?);
             let api = apis.get(number).unwrap_or(&apis[0]).server.id;
             let own = GrantId::new(self.now);
@@ -262,7 +326,7 @@ impl Of<'_> {
         self.insert::<client_secret::Entity, _>(secrets).await?;
         self.insert::<grant::Entity, _>(grants).await?;
         self.insert::<client_audience::Entity, _>(audiences).await?;
-        Ok(made)
+        Ok(())
     }
 
     fn grant(
@@ -297,7 +361,8 @@ impl Of<'_> {
     ) -> Result<Vec<(GrantId, usize)>> {
         let (mut rows, mut made) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let (id, at) = (GrantId::new(self.now), of_the_first_api(number, clients.len()));
+            let (id, at) =
+                (GrantId::new(self.now), of_the_first_api(number, clients.len().min(WARM)));
             rows.push(self.grant(id, clients[at].0, Some(self.owner), api));
             made.push((id, at));
         }
@@ -313,7 +378,7 @@ impl Of<'_> {
     ) -> Result<Vec<(String, usize)>> {
         let (mut rows, mut made) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let at = of_the_first_api(number, clients.len());
+            let at = of_the_first_api(number, clients.len().min(WARM));
             let text = uuid::Uuid::now_v7().simple().to_string();
             rows.push(authorization_code::ActiveModel {
                 digest: Set(key::digest(&text).to_vec()),

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::installation::Installation;
 use crate::load;
 
 /// Ended when it is dropped.
@@ -31,12 +32,8 @@ pub struct Usage {
 impl Server {
     /// # Errors
     /// When it does not start.
-    pub async fn start(
-        binary: &Path,
-        directory: &Path,
-        database_url: &str,
-        issuer: &str,
-    ) -> Result<Self> {
+    pub async fn start(binary: &Path, installation: &Installation) -> Result<Self> {
+        let (directory, issuer) = (installation.directory.path(), &installation.app.config.issuer);
         let began = Instant::now();
         let mut child = Command::new(binary)
             .current_dir(directory)
@@ -45,7 +42,7 @@ impl Server {
             // Logins come from addresses that the load makes up, as a proxy tells them.
             .env("PORTCULLIS_TRUSTED_PROXIES", r#"["127.0.0.1/32"]"#)
             .args(["--issuer", issuer, "--listen", "127.0.0.1:0"])
-            .args(["--database-url", database_url, "--data-dir"])
+            .args(["--database-url", &installation.database_url, "--data-dir"])
             .arg(directory)
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(directory.join("log"))?)
@@ -69,6 +66,19 @@ impl Server {
         let (status, _) = load::one(address, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await?;
         ensure!(status == 200, "the server is not ready");
         Ok(Self { child, _output: output, address, started_in: began.elapsed() })
+    }
+
+    /// Lets it end as an operator does.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub async fn stop(mut self) -> Result<()> {
+        let id = self.child.id().context("the server has ended")?.to_string();
+        let status = Command::new("sh").args(["-c", "kill \"$0\"", &id]).status().await?;
+        ensure!(status.success(), "the server can't be asked to end");
+        let status = self.child.wait().await?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
     }
 
     /// # Errors

@@ -3,11 +3,12 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::Problem;
+use crate::platform::document::Document;
 
 /// A representation and the version that it is of.
 pub struct Versioned<T>(pub i32, pub T);
@@ -33,6 +34,20 @@ pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let mut tags = known.unwrap_or_default().split(',');
     tags.any(|tag| matches!(tag.trim().trim_start_matches("W/"), tag if tag == "*" || tag == etag))
+}
+
+/// The document; 304 for who has it.
+pub fn document(
+    headers: &HeaderMap,
+    document: Document,
+    kind: &'static str,
+    cache_control: &'static str,
+) -> Response {
+    let caching = [(header::CACHE_CONTROL, cache_control), (header::ETAG, document.etag.as_ref())];
+    if is_known(headers, &document.etag) {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, [(header::CONTENT_TYPE, kind)], document.body).into_response()
 }
 
 /// The version that an edit is meant for; none where the caller does not care.

@@ -20,7 +20,7 @@ mod source;
 pub use accept::preferred;
 pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge, bearer_credential};
 pub use client_address::ClientAddress;
-pub use conditional::{IfMatch, Versioned, is_known};
+pub use conditional::{IfMatch, Versioned, document, is_known};
 pub use creation::{Beginning, Begun, Creation};
 pub use every_request::every_request;
 pub use nullable::nullable;

@@ -1,22 +1,31 @@
 //! `GET /.well-known/oauth-authorization-server`: what this server is and can do (RFC 8414).
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse as _, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde_json::json;
 
-use crate::app::App;
 use crate::clients::GrantType;
+use crate::config::Config;
+use crate::http::document;
+use crate::platform::document::Document;
+
+const CACHE: &str = "public, max-age=300";
 
 /// `GET /.well-known/oauth-authorization-server`
-pub async fn get(State(app): State<App>) -> Response {
-    let issuer = &app.config.issuer;
+pub async fn get(State(metadata): State<Document>, headers: HeaderMap) -> Response {
+    document(&headers, metadata, "application/json", CACHE)
+}
+
+/// The document, which tells nothing but settings: it stays as it is while the server runs.
+#[must_use]
+pub fn render(config: &Config) -> Document {
+    let issuer = &config.issuer;
     let secrets = ["client_secret_basic", "client_secret_post"];
     let anyone = ["client_secret_basic", "client_secret_post", "none"];
     let mut grant_types = GrantType::ALL.map(GrantType::as_str).to_vec();
     grant_types.push(super::token::TOKEN_EXCHANGE);
-    let document = json!({
+    let metadata = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth/authorize"),
         "token_endpoint": format!("{issuer}/oauth/token"),
@@ -35,7 +44,7 @@ pub async fn get(State(app): State<App>) -> Response {
         // Ours: the revocation log as server-sent events, for resource servers.
         "portcullis_revocations_endpoint": format!("{issuer}/oauth/revocations"),
         // And what API keys begin with that have no checksum of ours.
-        "portcullis_imported_api_key_prefixes": app.config.api_keys.imported_prefixes,
+        "portcullis_imported_api_key_prefixes": config.api_keys.imported_prefixes,
     });
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(document)).into_response()
+    Document::new(metadata.to_string())
 }

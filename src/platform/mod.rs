@@ -4,6 +4,7 @@ pub mod batch;
 pub mod clock;
 pub mod db;
 mod directory;
+pub mod document;
 pub mod entropy;
 pub mod fetch;
 mod field_error;

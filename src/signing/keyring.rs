@@ -18,6 +18,7 @@ use portcullis_verifier::KeySet;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::Algorithm;
+use crate::platform::document::Document;
 
 /// Where a key stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +65,11 @@ pub(super) struct OpenedKey {
     pub pkcs8: Option<SecretSlice<u8>>,
 }
 
-/// The public keys as the JWKS endpoint serves them.
-#[derive(Clone)]
-pub struct Jwks {
-    pub json: Arc<str>,
-    /// A strong ETag, quoted.
-    pub etag: Arc<str>,
-}
-
 pub(super) struct Keyring {
     active: BTreeMap<Algorithm, ActiveKey>,
     pub public: Arc<KeySet>,
-    pub jwks: Jwks,
+    /// The public keys as the JWKS endpoint serves them.
+    pub jwks: Document,
 }
 
 /// What is signed. The `typ` of its header keeps one kind from passing for another (RFC 8725 §3.11).
@@ -112,11 +106,9 @@ impl Keyring {
             }
         }
         let set = JwkSet { keys: keys.into_iter().map(|key| key.public).collect() };
-        let json = serde_json::to_string(&set)?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, json.as_bytes());
-        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]));
+        let jwks = Document::new(serde_json::to_string(&set)?);
         let public = Arc::new(KeySet::from_jwks(&set)?);
-        Ok(Self { active, public, jwks: Jwks { json: json.into(), etag: etag.into() } })
+        Ok(Self { active, public, jwks })
     }
 
     pub fn has_active(&self, algorithm: Algorithm) -> bool {

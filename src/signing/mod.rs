@@ -13,7 +13,7 @@ mod signer;
 mod store;
 
 pub use algorithm::Algorithm;
-pub use keyring::{Jwks, State};
+pub use keyring::State;
 pub use rotate::{Rotated, ensure_active, retire_expired, rotate, rotate_or_begin};
 pub use signer::Signer;
 pub use store::{SigningKeySummary, find, list, list_page};

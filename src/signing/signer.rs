@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result};
 use portcullis_verifier::KeySet;
 use serde::Serialize;
 
-use super::keyring::{Jwks, Keyring, Kind};
+use super::keyring::{Keyring, Kind};
 use super::{Algorithm, store};
 use crate::platform::db::Db;
+use crate::platform::document::Document;
 use crate::platform::master_key::SealingKey;
 
 /// Signs tokens with the active keys, and knows the public ones.
@@ -66,8 +67,9 @@ impl Signer {
         self.keyring().public.clone()
     }
 
+    /// The public keys as they are published (RFC 7517).
     #[must_use]
-    pub fn jwks(&self) -> Jwks {
+    pub fn jwks(&self) -> Document {
         self.keyring().jwks.clone()
     }
 

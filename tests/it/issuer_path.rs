@@ -33,6 +33,7 @@ async fn the_metadata_is_at_both_places_and_names_endpoints_under_the_path(
     let inserted = gets(&format!("{origin}/.well-known/oauth-authorization-server/auth")).await;
     let appended = gets(&format!("{issuer}/.well-known/oauth-authorization-server")).await;
     assert_eq!(inserted.json, appended.json);
+    assert_eq!(inserted.header("etag"), appended.header("etag"));
     assert_eq!(inserted.member("issuer"), issuer);
     for (name, value) in inserted.json.as_object().unwrap() {
         if name.ends_with("_endpoint") || name == "jwks_uri" {

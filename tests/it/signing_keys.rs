@@ -144,8 +144,17 @@ async fn the_keys_can_be_cached(
         let answer = asks(&known).await;
         assert_eq!(answer.status, StatusCode::NOT_MODIFIED, "{known}");
         assert_eq!((answer.text.as_str(), answer.header("etag")), ("", etag.as_str()));
+        assert_eq!(answer.header("cache-control"), "public, max-age=300");
     }
     assert_eq!(asks("\"x\"").await.text, first.text);
+    let head = http().head(server.url("/oauth/jwks")).send().await.unwrap();
+    let length = head.headers()["content-length"].to_str().unwrap().to_owned();
+    let head = Answer::of(head).await;
+    assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
+    assert_eq!((head.header("etag"), length), (etag.as_str(), first.text.len().to_string()));
+    // What is the same has the same tag, in every process.
+    assert_eq!(jwks(server).await.header("etag"), etag);
+    assert_eq!(jwks(&server.beside().await).await.header("etag"), etag);
     rotates(server).await;
     eventually(async || asks(&etag).await.status == StatusCode::OK).await;
     assert_ne!(jwks(server).await.header("etag"), etag);

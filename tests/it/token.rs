@@ -643,6 +643,41 @@ async fn browser_apps_reach_the_endpoint_from_the_origins_of_their_redirect_uris
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_can_be_cached(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let url = |server: &Server| server.url("/.well-known/oauth-authorization-server");
+    let first = Answer::of(http().get(url(&world.server)).send().await.unwrap()).await;
+    assert_eq!(first.header("content-type"), "application/json");
+    assert_eq!(first.header("cache-control"), "public, max-age=300");
+    assert_eq!(first.member("issuer"), world.server.issuer);
+    let etag = first.header("etag");
+    assert!(etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    let asks = async |method: Method, known: &str| {
+        let request = http().request(method, url(&world.server)).header("if-none-match", known);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    for method in [Method::GET, Method::HEAD] {
+        let known = asks(method.clone(), etag).await;
+        assert_eq!((known.status, known.text.as_str()), (StatusCode::NOT_MODIFIED, ""));
+        assert_eq!(
+            (known.header("etag"), known.header("cache-control")),
+            (etag, "public, max-age=300")
+        );
+        let other = asks(method.clone(), "\"x\"").await;
+        assert_eq!((other.status, other.header("etag")), (StatusCode::OK, etag));
+        let text = if method == Method::GET { first.text.as_str() } else { "" };
+        assert_eq!(other.text, text);
+    }
+    // Another issuer is another document.
+    let other = Server::start(database).await.unwrap();
+    let other = Answer::of(http().get(url(&other)).send().await.unwrap()).await;
+    assert_ne!(other.header("etag"), etag);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn metadata_can_be_read_from_any_origin_in_its_path_form_too(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
