@@ -139,8 +139,10 @@ pub(super) fn render_page_errors(app: &App, mut response: Response) -> Response 
     };
     let page = ErrorPage { base: &app.config.base_path, title, message: &message };
     let mut rendered = Page::new(page).with_status(response.status()).into_response();
-    if let Some(seconds) = response.headers_mut().remove(header::RETRY_AFTER) {
-        rendered.headers_mut().insert(header::RETRY_AFTER, seconds);
+    for name in [header::ALLOW, header::RETRY_AFTER] {
+        if let Some(value) = response.headers_mut().remove(&name) {
+            rendered.headers_mut().insert(name, value);
+        }
     }
     rendered
 }

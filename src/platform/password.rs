@@ -1,10 +1,13 @@
 //! Passwords, the one secret that people choose: argon2id, off the async threads and under a bound.
 
+use std::cell::RefCell;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher as _, Version};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -132,19 +135,43 @@ fn decoy() -> String {
     format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}")
 }
 
+/// As `Argon2::verify_password`, but in memory that the thread keeps.
 fn check(password: &str, stored: &str) -> Result<Checked> {
-    let parsed = PasswordHash::new(stored)
-        .map_err(|error| anyhow::anyhow!("a stored password hash: {error}"))?;
-    match argon2()?.verify_password(password.as_bytes(), &parsed) {
-        Ok(()) => {
-            let params =
-                Params::try_from(&parsed).map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
-            let outdated = params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES;
-            Ok(if outdated { Checked::RightButOutdated } else { Checked::Right })
-        }
-        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(Checked::Wrong),
-        Err(error) => Err(anyhow::anyhow!("argon2: {error}")),
+    fn failed(error: impl Display) -> anyhow::Error {
+        anyhow::anyhow!("a stored password hash: {error}")
     }
+    let parsed = PasswordHash::new(stored).map_err(failed)?;
+    let (salt, expected) =
+        parsed.salt.zip(parsed.hash).context("a stored password hash has no salt or no output")?;
+    let params = Params::try_from(&parsed).map_err(failed)?;
+    let is_outdated = params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES;
+    let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(failed)?;
+    let version = parsed.version.map_or(Ok(Version::default()), Version::try_from);
+    let argon2 = Argon2::new(algorithm, version.map_err(failed)?, params);
+    let mut found = vec![0; expected.len()];
+    in_memory(argon2.params().block_count(), |memory| {
+        argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut found, memory)
+    })
+    .map_err(failed)?;
+    Ok(match verify_slices_are_equal(&found, expected.as_bytes()) {
+        Ok(()) if is_outdated => Checked::RightButOutdated,
+        Ok(()) => Checked::Right,
+        Err(_) => Checked::Wrong,
+    })
+}
+
+/// Runs the work in so many KiB that the thread keeps for the next time. To get them from the system anew for each
+/// password costs more, and the allocator does not give all of them back.
+fn in_memory<T>(blocks: usize, work: impl FnOnce(&mut [Block]) -> T) -> T {
+    thread_local! {
+        static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+    }
+    MEMORY.with_borrow_mut(|memory| {
+        if memory.len() < blocks {
+            memory.resize(blocks, Block::default());
+        }
+        work(&mut memory[..blocks])
+    })
 }
 
 #[cfg(test)]
