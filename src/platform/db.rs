@@ -56,6 +56,8 @@ impl Db {
         make_private_file(&file)?;
         let connect = async |connections| {
             let mut options = options(url, connections);
+            // There is no network that could have broken it, and to ask costs as much as a statement.
+            options.test_before_acquire(false);
             options.map_sqlx_sqlite_opts(|sqlite| {
                 sqlite
                     .create_if_missing(true)
