@@ -148,16 +148,16 @@ pub async fn password_checks_per_second(app: &App, time: Duration, password: &st
     .await
 }
 
-async fn many<A: Clone, B: Clone, C: Clone, F>(
+async fn many<A, B, C, F>(
     time: Duration,
     at_once: usize,
     work: impl Fn(A, B, C) -> F + Copy + Send + 'static,
     (a, b, c): (A, B, C),
 ) -> Result<f64>
 where
-    A: Send + 'static,
-    B: Send + 'static,
-    C: Send + 'static,
+    A: Clone + Send + 'static,
+    B: Clone + Send + 'static,
+    C: Clone + Send + 'static,
     F: Future<Output = Result<()>> + Send,
 {
     let began = Instant::now();

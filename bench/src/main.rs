@@ -319,6 +319,8 @@ impl Measurement {
         // one signature taken off, what is left is compared with what a call of the bare route takes.
         let without_signature =
             signs.map(|signatures| 1.0 / (1.0 / measured.rate - 1.0 / signatures) / bare);
+        // Where signing is nearly all, what is left is less than its rate varies.
+        let without_signature = without_signature.filter(|ratio| (0.0..=1.0).contains(ratio));
         // The best that can be: a call of the bare route and a signature.
         let floor_rate = match (signs, floor) {
             (Some(signatures), _) => Some(1.0 / (1.0 / bare + 1.0 / signatures)),
@@ -347,8 +349,7 @@ impl Subject {
     /// A request of the workload that has been sent already or may be sent again.
     fn request(&self, at: usize) -> Vec<u8> {
         let mut buffer = Vec::new();
-        let request = self.workloads[at].requests.get(0, &mut buffer).to_vec();
-        request
+        self.workloads[at].requests.get(0, &mut buffer).to_vec()
     }
 
     /// Whether the workload does what it is meant to; gives the size of the answer's body.
