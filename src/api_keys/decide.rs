@@ -1,6 +1,7 @@
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
-use entity::{OrganizationId, ProjectId, Timestamp};
+use entity::{OrganizationId, ProjectId, ResourceServerId, Timestamp};
 use portcullis_verifier::{Scope, ScopeSet};
 
 use super::{AllowedNetworks, ApiKey, Status};
@@ -84,13 +85,39 @@ pub struct Facts<'a> {
     pub reach: &'a ScopeSet,
     /// What the key may do within that.
     pub scopes: &'a ScopeSet,
+    /// Of these facts and no others.
+    pub memo: &'a Memo,
+}
+
+/// What a key may do at the API that asked about it last: most keys are used at one.
+#[derive(Debug, Default)]
+pub struct Memo(Mutex<Option<(ResourceServerId, i32, Option<ScopeSet>)>>);
+
+impl Memo {
+    fn scopes_for(&self, facts: &Facts<'_>, asker: Asker<'_>) -> Option<ScopeSet> {
+        let Asker::ResourceServer(api) = asker else { return scopes_for(facts, asker) };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            // An API whose catalog, or whose circle, is another has another version.
+            Some((id, version, scopes)) if (*id, *version) == (api.id, api.version) => {
+                scopes.clone()
+            }
+            _ => {
+                let scopes = scopes_for(facts, asker);
+                *last = Some((api.id, api.version, scopes.clone()));
+                scopes
+            }
+        }
+    }
 }
 
 /// Decides over a key that was found: whether it concerns whoever asks, then its own state, from where it is used,
 /// and what it may do now.
 #[must_use]
 pub fn decide(facts: &Facts<'_>, wanted: &Wanted<'_>, now: Timestamp) -> Verdict {
-    let Some(scopes) = scopes_for(facts, wanted.asker) else { return Verdict::Unknown };
+    let Some(scopes) = facts.memo.scopes_for(facts, wanted.asker) else {
+        return Verdict::Unknown;
+    };
     let is_over = facts.secret_ends.is_some_and(|end| end <= now);
     match facts.key.status(now) {
         // A decoy was never good for anything.
@@ -175,7 +202,8 @@ mod tests {
 
     fn verdict(key: &ApiKey, reach: &ScopeSet, from: UsedFrom, now: i64) -> Verdict {
         let scopes = key.scopes.intersection(reach);
-        let facts = Facts { key, secret_ends: None, reach, scopes: &scopes };
+        let facts =
+            Facts { key, secret_ends: None, reach, scopes: &scopes, memo: &Memo::default() };
         let asker = own(key);
         decide(&facts, &Wanted { asker, from, scope: None }, Timestamp(now))
     }
@@ -226,7 +254,13 @@ mod tests {
         let key = key("read:tenants/eu/*");
         let required = |text: &str| {
             let (scope, reach): (Scope, _) = (text.parse().unwrap(), Role::Owner.scopes());
-            let facts = Facts { key: &key, secret_ends: None, reach, scopes: &key.scopes };
+            let facts = Facts {
+                key: &key,
+                secret_ends: None,
+                reach,
+                scopes: &key.scopes,
+                memo: &Memo::default(),
+            };
             let asker = own(&key);
             let wanted = Wanted { asker, from: ANYWHERE, scope: Some(&scope) };
             decide(&facts, &wanted, Timestamp(1500))
@@ -244,7 +278,13 @@ mod tests {
         let at = |now| {
             let reach = Role::Owner.scopes();
             let secret_ends = Some(Timestamp(1600));
-            let facts = Facts { key: &key, secret_ends, reach, scopes: &key.scopes };
+            let facts = Facts {
+                key: &key,
+                secret_ends,
+                reach,
+                scopes: &key.scopes,
+                memo: &Memo::default(),
+            };
             let asker = own(&key);
             decide(&facts, &Wanted { asker, from: ANYWHERE, scope: None }, Timestamp(now))
         };
@@ -256,7 +296,13 @@ mod tests {
     fn a_key_of_somebody_else_is_unknown_whatever_its_state() {
         let key = ApiKey { revoked_at: Some(Timestamp(1500)), ..key("read:tenants") };
         let reach = Role::Owner.scopes();
-        let facts = Facts { key: &key, secret_ends: None, reach, scopes: &key.scopes };
+        let facts = Facts {
+            key: &key,
+            secret_ends: None,
+            reach,
+            scopes: &key.scopes,
+            memo: &Memo::default(),
+        };
         let id = OrganizationId::new(Timestamp(7));
         let stranger = Asker::Organization { id, project: None, at: None };
         let wanted = Wanted { asker: stranger, from: ANYWHERE, scope: None };

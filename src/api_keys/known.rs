@@ -14,6 +14,7 @@ use portcullis_verifier::revocation::Mark;
 use portcullis_verifier::{Principal, ScopeSet};
 use sea_orm::DbErr;
 
+use super::decide::Memo;
 use super::uses::Recent;
 use super::{ApiKey, store};
 use crate::platform::batch::Batcher;
@@ -51,6 +52,7 @@ pub struct Known {
     /// How often all keys of the organization together may be used in a minute.
     pub organization_per_minute: Option<u32>,
     pub(super) recent: Mutex<Recent>,
+    pub(super) memo: Memo,
     /// What it depends on, as the log names it.
     subjects: Vec<String>,
     asked_at: Mark,
@@ -183,6 +185,7 @@ impl Known {
             reach,
             organization_per_minute,
             recent: Mutex::default(),
+            memo: Memo::default(),
             subjects,
             asked_at,
             true_at: Mutex::new(asked_at),

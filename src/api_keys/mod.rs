@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::platform::FieldError;
 use crate::rate_limit::Allowance;
 
-pub use decide::{Asker, Facts, UsedFrom, Verdict, Wanted, decide};
+pub use decide::{Asker, Facts, Memo, UsedFrom, Verdict, Wanted, decide};
 pub use edit::{ApiKeyChanges, Edited, LostNetwork, ScopeUse, edit, try_edit};
 pub use hand_over::hand_over;
 pub use import::{Import, ImportedKey, import};

@@ -100,6 +100,7 @@ impl ApiKeys {
             secret_ends: known.secret_ends,
             reach: &known.reach,
             scopes: &known.scopes,
+            memo: &known.memo,
         };
         let wanted = &presented.wanted;
         let mut verdict = decide(&facts, wanted, now);

@@ -293,6 +293,11 @@ pub(super) async fn read_json(request: Request<Body>, max: usize) -> Result<Vec<
 }
 
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // Where in the body something is wrong is found out only once something is: to follow the path costs as much as to
+    // read what is there.
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
     let not_json =
         || Problem::new(StatusCode::BAD_REQUEST, "Unreadable request", "The body is not JSON.");
     let mut json = serde_json::Deserializer::from_slice(body);
