@@ -67,6 +67,9 @@ impl Db {
                     .busy_timeout(Duration::from_secs(5))
                     .foreign_keys(true)
                     .pragma("cache_size", "-16000")
+                    // What is written goes to the log first, and from there to the file once for 32 MiB: a page that
+                    // many have changed meanwhile goes once.
+                    .pragma("wal_autocheckpoint", "8192")
             });
             Database::connect(options)
                 .await
