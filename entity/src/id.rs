@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use sea_orm::{DbErr, DeriveValueType, TryFromU64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use ulid::Ulid;
+use ulid::{ULID_LEN, Ulid};
 use uuid::Uuid;
 
 /// A text that is not an id of the kind that was asked for.
@@ -23,8 +23,20 @@ impl fmt::Display for InvalidId {
 
 impl std::error::Error for InvalidId {}
 
-fn suffix(uuid: Uuid) -> String {
-    Ulid::from_bytes(*uuid.as_bytes()).to_string().to_ascii_lowercase()
+/// Room for the text of an id.
+type Buffer = [u8; 32];
+const LONGEST_PREFIX: usize = size_of::<Buffer>() - 1 - ULID_LEN;
+
+/// Writes the text without asking for memory: an answer may hold hundreds of ids.
+fn text<'a>(prefix: &str, uuid: Uuid, buffer: &'a mut Buffer) -> &'a str {
+    let mut suffix = [0; ULID_LEN];
+    Ulid::from_bytes(*uuid.as_bytes()).array_to_str(&mut suffix).make_ascii_lowercase();
+    let (start, end) = (prefix.len() + 1, prefix.len() + 1 + ULID_LEN);
+    buffer[..start - 1].copy_from_slice(prefix.as_bytes());
+    buffer[start - 1] = b'_';
+    buffer[start..end].copy_from_slice(&suffix);
+    // All of it is ASCII.
+    std::str::from_utf8(&buffer[..end]).unwrap_or_default()
 }
 
 fn parse(text: &str, prefix: &'static str) -> Result<Uuid, InvalidId> {
@@ -37,7 +49,7 @@ fn parse(text: &str, prefix: &'static str) -> Result<Uuid, InvalidId> {
     };
     let uuid = Uuid::from_bytes(parsed.to_bytes());
     // One id has one spelling: no upper case, no look-alike letters, no overflow.
-    if suffix(uuid) == body { Ok(uuid) } else { Err(invalid) }
+    if self::text(prefix, uuid, &mut Buffer::default()) == text { Ok(uuid) } else { Err(invalid) }
 }
 
 /// How the API document describes such an id.
@@ -54,6 +66,8 @@ macro_rules! ids {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, DeriveValueType)]
         pub struct $name(pub Uuid);
+
+        const _: () = assert!($prefix.len() <= LONGEST_PREFIX);
 
         impl $name {
             /// What its text starts with, without the underscore.
@@ -79,7 +93,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), suffix(self.0))
+                f.write_str(text($prefix, self.0, &mut Buffer::default()))
             }
         }
 
@@ -98,7 +112,7 @@ macro_rules! ids {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(text($prefix, self.0, &mut Buffer::default()))
             }
         }
 

@@ -239,7 +239,7 @@ pub async fn verify(
         By::Organization { sees_keys, .. } => sees_keys,
     };
     let answer = Answer::new(verified, source.request_id, sees_keys);
-    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
 impl Answer {
