@@ -152,6 +152,9 @@ impl Parameters {
 }
 
 fn decode(encoded: &[u8]) -> Result<String, BadParameters> {
+    if !encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return String::from_utf8(encoded.to_vec()).map_err(|_| BadParameters::NotUtf8);
+    }
     let mut rest = encoded;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         let digits = rest.get(at + 1..at + 3).ok_or(BadParameters::NotPercentEncoded)?;
