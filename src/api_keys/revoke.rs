@@ -71,10 +71,9 @@ pub(super) fn checked_reason(reason: Option<&str>) -> Result<Option<&str>, Refus
     if reason.is_some_and(|text| text.chars().count() > LONGEST_REASON) {
         return Err(wrong("must have at most 500 characters"));
     }
-    match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
-        Some(text) if text.chars().any(char::is_control) => {
-            Err(wrong("must not hold control characters"))
-        }
-        reason => Ok(reason),
+    // As it was sent: some control characters count as space.
+    if reason.is_some_and(|text| text.chars().any(char::is_control)) {
+        return Err(wrong("must not hold control characters"));
     }
+    Ok(reason.map(str::trim).filter(|reason| !reason.is_empty()))
 }

@@ -58,10 +58,12 @@ pub(crate) fn checked_name<'a>(
     errors: &mut Vec<FieldError>,
 ) -> &'a str {
     let is_too_long = name.chars().count() > 100;
+    // As it was sent, like the length: some control characters count as space.
+    let has_control = name.chars().any(char::is_control);
     let name = name.trim();
     if name.is_empty() || is_too_long {
         errors.push(FieldError::new(field, "must have 1 to 100 characters"));
-    } else if name.chars().any(char::is_control) {
+    } else if has_control {
         errors.push(FieldError::new(field, "must not hold control characters"));
     }
     name
@@ -70,10 +72,11 @@ pub(crate) fn checked_name<'a>(
 /// What people write about a thing: up to 500 characters as it was sent, no control characters but the end of a line.
 pub(crate) fn checked_description<'a>(text: &'a str, errors: &mut Vec<FieldError>) -> &'a str {
     let is_too_long = text.chars().count() > 500;
+    let has_control = text.chars().any(|letter| letter.is_control() && letter != '\n');
     let text = text.trim();
     if is_too_long {
         errors.push(FieldError::new("description", "must have at most 500 characters"));
-    } else if text.chars().any(|letter| letter.is_control() && letter != '\n') {
+    } else if has_control {
         errors.push(FieldError::new("description", "must not hold control characters"));
     }
     text
@@ -107,5 +110,24 @@ pub(crate) fn checked_grace(seconds: Option<u64>) -> Result<Duration, Refused> {
     match seconds.unwrap_or(USUAL_GRACE) {
         seconds @ 0..=LONGEST_GRACE => Ok(Duration::from_secs(seconds)),
         _ => Err(Refused::field("grace_seconds", format!("must be from 0 to {LONGEST_GRACE}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_refused_also_where_they_count_as_space() {
+        for text in ["ci\u{85}", "\tci", "c\u{7}i"] {
+            let mut errors = Vec::new();
+            checked_name("name", text, &mut errors);
+            checked_description(text, &mut errors);
+            assert_eq!(errors.len(), 2, "{text:?}");
+        }
+        let mut errors = Vec::new();
+        assert_eq!(checked_name("name", " ci ", &mut errors), "ci");
+        assert_eq!(checked_description("one\ntwo\n", &mut errors), "one\ntwo");
+        assert!(errors.is_empty());
     }
 }

@@ -126,8 +126,11 @@ pub(super) fn checked_catalog(mut catalog: Catalog, errors: &mut Vec<FieldError>
     if catalog.0.is_empty() || catalog.0.len() > MAX_CATALOG {
         errors.push(FieldError::new("scopes", "must hold 1 to 500 scopes"));
     }
-    // What is too long stays as it was sent, and is refused below.
-    for entry in catalog.0.iter_mut().filter(|it| it.sentence.chars().count() <= MAX_SENTENCE) {
+    // What is wrong stays as it was sent, and is refused below: some control characters count as space.
+    let is_wrong = |sentence: &str| {
+        sentence.chars().count() > MAX_SENTENCE || sentence.chars().any(char::is_control)
+    };
+    for entry in catalog.0.iter_mut().filter(|it| !is_wrong(&it.sentence)) {
         entry.sentence = entry.sentence.trim().to_owned();
     }
     for (at, entry) in catalog.0.iter().enumerate() {
