@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use code::{CODE_LIFETIME, Code, issue_code};
 pub use connected::{ConnectedApp, connected_apps};
 pub use disconnect::disconnect;
-pub use end::end;
+pub use end::Ending;
 pub use end_leaked::end_leaked;
 pub use end_some::end_some;
 pub use queues::{Grants, Redemption, Step};

@@ -722,10 +722,13 @@ pub(super) async fn mark_all_ended(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
+    let which = Condition::all()
+        .add(grant::Column::Id.is_in(padded(ids.to_vec())))
+        .add(grant::Column::EndedAt.is_null());
     let rows = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(grant::Column::Id.is_in(ids.iter().copied()))
+        .filter(in_order(tx, grant::Column::Id, which))
         .filter(grant::Column::EndedAt.is_null())
         .exec_with_returning(tx)
         .await?;
