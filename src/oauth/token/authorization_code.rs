@@ -62,7 +62,7 @@ pub(super) async fn tokens(
     let minted =
         issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, refresh_token)?;
     let (response, entry) = minted.into_parts();
-    let body = serde_json::to_string(&response)?.into();
+    let body = response.to_json();
     // The code is spent and the grant is there, or neither. Whoever loses the race throws away what was minted.
     if !app.grants.redeem(Redemption::of(text, grant, now, by, entry)).await? {
         return replayed(app, by, code).await;
