@@ -6,18 +6,16 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use axum::serve::{Listener, ListenerExt as _};
 use axum::{Router, ServiceExt};
 use tokio::net::TcpListener;
-use tower::Layer as _;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
 use crate::app::App;
-use crate::http::{PageError, Problem, every_request, tell_rate_limit};
+use crate::http::{EveryRequest, PageError, Problem};
 use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
 use crate::{
@@ -86,7 +84,7 @@ pub async fn serve(
     };
     // axum knows how to tell a caller's address of a listener that is tapped, and of no other kind of ours.
     let listener = Connections(listener).tap_io(|_| ());
-    let service = from_fn_with_state(app.clone(), every_request).layer(router(app.clone()));
+    let service = EveryRequest { app: app.clone(), router: router(app.clone()) };
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
@@ -206,11 +204,8 @@ pub fn router(app: App) -> Router {
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
         .layer(CsrfLayer::new().with_rejection_response(from_elsewhere));
     let (management, _) = openapi::management_api().split_for_parts();
-    let management = management
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(tell_rate_limit))
-        // A browser's session counts here; what another site makes a browser send does not.
-        .layer(CsrfLayer::new().with_rejection_response(api_call_from_elsewhere));
+    // No layer: who calls is told from who is made to call where the caller is looked at (src/access/).
+    let management = management.method_not_allowed_fallback(method_not_allowed);
     let rooms = Router::new()
         .merge(pages)
         .merge(protocol)
@@ -279,11 +274,6 @@ fn from_elsewhere<E>(_: E) -> Response {
     let message =
         "It came from another site. Go back to the page that you want to use, and try again there.";
     PageError::new(StatusCode::FORBIDDEN, "This request can't be used", message).into_response()
-}
-
-/// A call to the API that another site made in this browser's name.
-fn api_call_from_elsewhere<E>(_: E) -> Response {
-    Problem::forbidden("The call came from another site.").into_response()
 }
 
 async fn style() -> Response {

@@ -1,7 +1,7 @@
 //! `POST /oauth/revoke`: the end of a token, by the client that has it (RFC 7009).
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::OAuthError;
@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::audit::Actor;
 use crate::clients::Client;
 use crate::grants::Ending;
-use crate::http::{Form, Source};
+use crate::http::{FormAndHeaders, Source};
 use crate::tokens::{inspect, revoke_access_token};
 
 /// `POST /oauth/revoke`, RFC 7009 §2. A refresh token takes its grant along; an access token goes alone.
@@ -19,10 +19,9 @@ use crate::tokens::{inspect, revoke_access_token};
 pub async fn post(
     State(app): State<App>,
     Source(source): Source,
-    headers: HeaderMap,
-    Form(parameters): Form,
+    FormAndHeaders { headers, form }: FormAndHeaders,
 ) -> Result<Response, OAuthError> {
-    let parameters = parameters?;
+    let parameters = form?;
     let client = authenticate(&app, &headers, &parameters).await?;
     let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
     let by = source.by(Actor::Client(client.id));
