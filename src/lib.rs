@@ -29,6 +29,7 @@ pub mod config;
 pub mod app;
 pub mod http;
 pub mod access;
+pub mod console;
 
 pub mod oauth;
 pub mod health;

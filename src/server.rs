@@ -17,12 +17,13 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
 use crate::app::App;
-use crate::http::{PageError, Problem, every_request, tell_rate_limit};
+use crate::http::{PageError, Problem, every_request, get_asset, tell_rate_limit};
+use crate::organizations::pages::projects;
 use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
 use crate::{
-    alerts, clients, grants, health, identity, invitations, janitor, leaks, oauth, openapi,
-    revocation, status_lists,
+    alerts, clients, console, grants, health, identity, invitations, janitor, leaks, oauth,
+    openapi, revocation, status_lists,
 };
 
 /// How long the other side of a connection may take nothing of an answer, of a feed above all.
@@ -33,7 +34,6 @@ const RECORD: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(10);
 /// Where the metrics are, on the listener of their own.
 pub const METRICS: &str = "/metrics";
-const STYLE: &str = include_str!("http/portcullis.css");
 
 /// Serves until `stop` resolves, then lets requests in flight finish.
 ///
@@ -192,7 +192,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors_of_redirect_uris(app.clone()));
     let pages = Router::new()
-        .route("/", get(identity::pages::home))
+        .route("/", get(console::home))
         .route("/login", get(identity::pages::login).post(identity::pages::post_login))
         .route("/logout", post(identity::pages::logout))
         .route("/setup", get(identity::pages::setup).post(identity::pages::post_setup))
@@ -203,6 +203,7 @@ pub fn router(app: App) -> Router {
         .route("/connected-apps", get(grants::pages::connected))
         .route("/connected-apps/end", post(grants::pages::end))
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
+        .merge(console_pages())
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
         .layer(CsrfLayer::new().with_rejection_response(from_elsewhere));
     let (management, _) = openapi::management_api().split_for_parts();
@@ -224,7 +225,7 @@ pub fn router(app: App) -> Router {
         .route("/docs/swagger-ui-bundle.js", get(openapi::swagger_script))
         .route("/docs/swagger-ui.css", get(openapi::swagger_style))
         .merge(management)
-        .route("/assets/portcullis.css", get(style))
+        .route("/assets/{file}", get(get_asset))
         .merge(public);
 
     let base = app.config.base_path.clone();
@@ -242,12 +243,23 @@ pub fn router(app: App) -> Router {
                 )
                 .method_not_allowed_fallback(method_not_allowed)
                 .layer(cors_of_anybody());
-            root.nest(base, rooms)
-                .route(&format!("{base}/"), get(identity::pages::home))
-                .merge(inserted)
+            root.nest(base, rooms).route(&format!("{base}/"), get(console::home)).merge(inserted)
         }
     };
     root.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(app)
+}
+
+/// The pages of the console: those about an organization begin with `/o/{organization}`.
+fn console_pages() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}", get(console::organization))
+        .route("/o/{organization}/projects", get(projects::list))
+        .route("/o/{organization}/projects/new", get(projects::new).post(projects::create))
+        .route("/o/{organization}/projects/{id}", get(projects::one).post(projects::edit))
+        .route(
+            "/o/{organization}/projects/{id}/delete",
+            get(projects::delete).post(projects::post_delete),
+        )
 }
 
 /// What is public may be read by every page.
@@ -284,14 +296,6 @@ fn from_elsewhere<E>(_: E) -> Response {
 /// A call to the API that another site made in this browser's name.
 fn api_call_from_elsewhere<E>(_: E) -> Response {
     Problem::forbidden("The call came from another site.").into_response()
-}
-
-async fn style() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "public, max-age=300"),
-    ];
-    (headers, STYLE).into_response()
 }
 
 async fn not_found(State(app): State<App>, request: Request) -> Response {

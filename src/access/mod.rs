@@ -86,49 +86,105 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
             source: &source,
         };
         let known = authenticate(app, &call).await?;
-        check::<P>(&known.permitted, known.project)?;
+        check::<P>(&known.permitted, known.project).map_err(Problem::from)?;
         if P::REACH == Reach::Installation
             && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
         {
-            let detail =
-                "This is for the organization that runs the installation, and yours is another.";
-            return Err(Problem::forbidden(detail));
+            return Err(Denied::Installation.into());
         }
-        Ok(Self {
+        let by = source.by(known.actor);
+        Ok(Self::new(known, by))
+    }
+}
+
+/// Why somebody who is known may not do what a row of the table says.
+#[derive(Debug)]
+pub enum Denied {
+    /// They lack this scope.
+    Scope(&'static str),
+    /// Their credential is confined to a project, and this concerns the whole organization.
+    Project,
+    /// Their organization is not the one that runs the installation.
+    Installation,
+    /// It could not be found out.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Denied {
+    fn from(cause: E) -> Self {
+        Self::Failed(cause.into())
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Scope(scope) => match scope.parse() {
+                Ok(required) => Self::rejected(Rejection::InsufficientScope { required }),
+                Err(cause) => Self::from(anyhow::Error::from(cause)),
+            },
+            Denied::Project => Self::forbidden(
+                "This credential is confined to a project, and this concerns the whole organization.",
+            ),
+            Denied::Installation => Self::forbidden(
+                "This is for the organization that runs the installation, and yours is another.",
+            ),
+            Denied::Failed(cause) => Self::from(cause),
+        }
+    }
+}
+
+/// Whether a credential with these scopes, confined to this project, is enough for what the row of the table says.
+fn check<P: Permission>(permitted: &ScopeSet, project: Option<ProjectId>) -> Result<(), Denied> {
+    if let Some(scope) = P::SCOPE
+        && !permitted.covers(&scope.parse()?)
+    {
+        return Err(Denied::Scope(scope));
+    }
+    if project.is_some() && P::REACH != Reach::Project {
+        return Err(Denied::Project);
+    }
+    Ok(())
+}
+
+impl<P: Permission> Caller<P> {
+    fn new(known: Known, by: By) -> Self {
+        Self {
             scopes: known.scopes,
             permitted: known.permitted,
             organization: known.organization,
             project: known.project,
             user: known.user,
             is_session: known.is_session,
-            by: source.by(known.actor),
+            by,
             permission: PhantomData,
-        })
+        }
     }
-}
 
-/// Whether a credential with these scopes, confined to this project, is enough for what the row of the table says.
-fn check<P: Permission>(permitted: &ScopeSet, project: Option<ProjectId>) -> Result<(), Problem> {
-    if let Some(scope) = P::SCOPE
-        && !permitted.covers(&scope.parse()?)
-    {
-        return Err(Problem::rejected(Rejection::InsufficientScope { required: scope.parse()? }));
+    /// A member who is logged in, in one of their organizations.
+    ///
+    /// # Errors
+    /// When their role there does not allow what `P` says.
+    pub fn of_session(
+        membership: &Membership,
+        user: UserId,
+        is_operator: bool,
+        by: By,
+    ) -> Result<Self, Denied> {
+        let known = member(membership.clone(), user);
+        check::<P>(&known.permitted, known.project)?;
+        if P::REACH == Reach::Installation && !is_operator {
+            return Err(Denied::Installation);
+        }
+        Ok(Self::new(known, by))
     }
-    if project.is_some() && P::REACH != Reach::Project {
-        let detail =
-            "This credential is confined to a project, and this concerns the whole organization.";
-        return Err(Problem::forbidden(detail));
-    }
-    Ok(())
-}
 
-impl<P: Permission> Caller<P> {
     /// Asks for more than the endpoint does of everybody.
     ///
     /// # Errors
     /// When the caller may not do what `Q` says, in their own organization.
     pub fn needs<Q: Permission>(&self) -> Result<(), Problem> {
-        check::<Q>(&self.permitted, self.project)
+        Ok(check::<Q>(&self.permitted, self.project)?)
     }
 
     /// Whether the caller may do what `Q` says, in their own organization.
@@ -207,8 +263,12 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
         }
         None => memberships.into_iter().next(),
     };
-    let membership = membership.ok_or_else(Problem::not_found)?;
-    Ok(Known {
+    Ok(member(membership.ok_or_else(Problem::not_found)?, user))
+}
+
+/// A member by themselves, with all that their role allows.
+fn member(membership: Membership, user: UserId) -> Known {
+    Known {
         permitted: management_catalog().within(&membership.scopes, &membership.scopes),
         scopes: membership.scopes,
         organization: membership.organization,
@@ -216,7 +276,7 @@ async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Know
         user: Some(user),
         is_session: true,
         actor: Actor::User(user),
-    })
+    }
 }
 
 /// Who holds the credential, and what it permits at this API.

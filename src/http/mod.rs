@@ -1,6 +1,7 @@
 //! The manners of every face: how requests are read and how refusals are told.
 
 mod accept;
+mod assets;
 mod authorization;
 mod client_address;
 mod conditional;
@@ -18,6 +19,7 @@ mod session;
 mod source;
 
 pub use accept::preferred;
+pub use assets::{asset, get_asset};
 pub use authorization::{BasicCredentials, basic_credentials, bearer_challenge, bearer_credential};
 pub use client_address::ClientAddress;
 pub use conditional::{IfMatch, Versioned, document, is_known};

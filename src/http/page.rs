@@ -1,7 +1,7 @@
 //! Pages for people, and the headers that keep them from being framed, sniffed or scripted.
 
 use askama::Template;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::PageError;
@@ -52,13 +52,27 @@ impl<T: Template> IntoResponse for Page<T> {
         if let Ok(policy) = HeaderValue::try_from(policy) {
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         }
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in HEADERS {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         response
     }
 }
 
-/// No script, no framing, nothing from elsewhere but pictures of one source, where it is named; forms go to ourselves
-/// and, where named, to one target more.
+/// What every page says of itself besides its policy: it is kept nowhere, no other site may have it as a part of its
+/// own, and it asks for no powers over the device.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=(), serial=(), hid=(), midi=(), \
+         display-capture=(), browsing-topics=()",
+    ),
+];
+
+/// No script but ours, none in the page itself, no framing, nothing from elsewhere but pictures of one source, where it
+/// is named; forms go to ourselves and, where named, to one target more.
 #[must_use]
 pub fn content_security_policy(form_target: Option<&str>, image_source: Option<&str>) -> String {
     let more = |source: Option<&str>| source.map(|it| format!(" {it}")).unwrap_or_default();

@@ -113,6 +113,12 @@ impl Parameters {
         self.0.iter().find(|(candidate, _)| candidate == name).map_or("", |(_, value)| value)
     }
 
+    /// The first value of a parameter that people write over several lines, with the line ends that we keep.
+    #[must_use]
+    pub fn text(&self, name: &str) -> String {
+        self.first(name).replace("\r\n", "\n")
+    }
+
     /// The same, but that a parameter which is a list of words lacks one of them.
     #[must_use]
     pub fn without_word(&self, name: &str, word: &str) -> Self {
@@ -228,6 +234,7 @@ mod tests {
         assert_eq!(parameters.get("c"), Ok(None));
         assert_eq!(parameters.get("d"), Ok(Some("é")));
         assert_eq!(parameters.get("e"), Ok(None));
+        assert_eq!(Parameters::parse(b"a=1%0D%0A2").unwrap().text("a"), "1\n2");
     }
 
     #[test]

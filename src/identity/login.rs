@@ -91,7 +91,7 @@ pub(super) async fn begin(
     Ok(session)
 }
 
-async fn record_throttling(
+pub(super) async fn record_throttling(
     db: &Db,
     now: Timestamp,
     source: Source,

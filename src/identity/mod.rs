@@ -2,6 +2,7 @@
 //!
 //! Does not own: which organization they belong to (tenancy), or what they have allowed (grants).
 
+mod confirm;
 mod create_user;
 mod email;
 mod login;
@@ -13,6 +14,7 @@ mod store;
 use entity::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
+pub use confirm::{Confirmation, PasswordAttempt, confirm_password, is_confirmed};
 pub use create_user::{CheckedUser, NewUser, create_user, insert_user};
 pub use email::normalized_email;
 pub use login::{Login, LoginAttempt, log_in};

@@ -1,4 +1,4 @@
-//! Pages for people who come and go: setup, login, logout, and the one that says who is logged in.
+//! Pages for people who come and go: setup, login and logout.
 
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use crate::http::{
     ClientAddress, Form, Page, PageError, Parameters, Source, session_cookie_name, session_token,
 };
 use crate::platform::{FieldError, Refused};
-use crate::tenancy::{self, Membership};
 
 /// Who is logged in in this browser.
 ///
@@ -174,26 +173,6 @@ pub async fn logout(
 ) -> Result<Response, PageError> {
     let cookies = logs_out(&app, source, cookies).await?;
     Ok((cookies, Redirect::to(&format!("{}/login", app.config.base_path))).into_response())
-}
-
-#[derive(Template)]
-#[template(path = "identity/home.html")]
-struct HomePage<'a> {
-    base: &'a str,
-    email: &'a str,
-    memberships: Vec<Membership>,
-    issuer: &'a str,
-}
-
-/// `GET /`: who is logged in, and what to do next.
-pub async fn home(State(app): State<App>, cookies: CookieJar) -> Result<Response, PageError> {
-    let base = &app.config.base_path;
-    let Some(session) = current_session(&app, &cookies).await? else {
-        return Ok(Redirect::to(&login_url(base, &format!("{base}/"))).into_response());
-    };
-    let memberships = tenancy::list_memberships(app.db.reader(), session.user).await?;
-    let page = HomePage { base, email: &session.email, memberships, issuer: &app.config.issuer };
-    Ok(Page::new(page).into_response())
 }
 
 #[derive(Template)]

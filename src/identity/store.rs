@@ -257,6 +257,20 @@ pub(super) async fn find_session(
     }))
 }
 
+/// Writes down that the password was entered in this session now; false where there is no such session any more.
+pub(super) async fn mark_authenticated(
+    tx: &DatabaseTransaction,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = session::Entity::update_many()
+        .col_expr(session::Column::AuthenticatedAt, Expr::value(now))
+        .filter(session::Column::Id.eq(id))
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
 /// Whose session it was; none where there was none.
 pub(super) async fn delete_session(
     tx: &DatabaseTransaction,

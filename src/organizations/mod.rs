@@ -12,6 +12,7 @@ mod delete_project;
 mod end_subtree;
 mod erase_user;
 mod found_organization;
+pub mod pages;
 mod remove_member;
 mod suspend_user;
 mod delete_resource_server;

@@ -44,7 +44,12 @@ impl Source {
             it if FACE_ROOMS.contains(&it) => Floor::Face,
             _ => match file {
                 "api.rs" | "pages.rs" => Floor::Face,
-                _ if inside.components().any(|part| part.as_os_str() == "api") => Floor::Face,
+                _ if inside
+                    .components()
+                    .any(|it| ["api", "pages"].map(AsRef::as_ref).contains(&it.as_os_str())) =>
+                {
+                    Floor::Face
+                }
                 "store.rs" => Floor::Store,
                 _ => Floor::Verb,
             },

@@ -6,7 +6,7 @@
 //! with Debian's packages `nginx` (or the program that `PORTCULLIS_TEST_NGINX` names), `chromium` and `chromium-driver`;
 //! what the browser saw is in `target/screenshots`. So too with what the guides for other languages need:
 //! `PORTCULLIS_TEST_NODE_MODULES` is a folder `node_modules` with `jose`, `PORTCULLIS_TEST_PYTHON` a Python with
-//! `PyJWT[crypto]`.
+//! `PyJWT[crypto]`. `PORTCULLIS_TEST_AXE` is the `axe.min.js` of the npm package `axe-core`, which looks at each page.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -50,6 +50,7 @@ mod oauth2_client;
 mod openapi;
 mod organizations;
 mod other_languages;
+mod pages_projects;
 mod projects;
 mod query_plans;
 mod races;

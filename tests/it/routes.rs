@@ -40,7 +40,7 @@ use Wants::{
 pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("GET", "/", Session),
     ("GET", "/.well-known/oauth-authorization-server", Nothing),
-    ("GET", "/assets/portcullis.css", Nothing),
+    ("GET", "/assets/{file}", Nothing),
     ("GET", "/docs", Nothing),
     ("GET", "/docs/reader.js", Nothing),
     ("GET", "/docs/swagger-ui-bundle.js", Nothing),
@@ -59,6 +59,14 @@ pub const ROUTES: &[(&str, &str, Wants)] = &[
     ("POST", "/oauth/authorize", Nothing),
     ("POST", "/oauth/authorize/consent", Session),
     ("POST", "/oauth/introspect", ClientOrResourceServer),
+    ("GET", "/o/{organization}", Session),
+    ("GET", "/o/{organization}/projects", Session),
+    ("GET", "/o/{organization}/projects/new", Session),
+    ("POST", "/o/{organization}/projects/new", Session),
+    ("GET", "/o/{organization}/projects/{id}", Session),
+    ("POST", "/o/{organization}/projects/{id}", Session),
+    ("GET", "/o/{organization}/projects/{id}/delete", Session),
+    ("POST", "/o/{organization}/projects/{id}/delete", Session),
     ("GET", "/oauth/jwks", Nothing),
     ("GET", "/oauth/revocations", ResourceServer),
     ("POST", "/oauth/revoke", Client),
@@ -206,6 +214,7 @@ async fn sends(world: &World, method: &str, path: &str, authorization: Option<&s
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let path = path.replace("{id}", "key_01j9zq4k2mfd8v6w3x5y7b1c0e");
     let path = path.replace("{client}", "app_01j9zq4k2mfd8v6w3x5y7b1c0e");
+    let path = path.replace("{organization}", "org_01j9zq4k2mfd8v6w3x5y7b1c0e");
     let mut request = http().request(method.clone(), world.server.url(&path));
     if let Some(value) = authorization {
         request = request.header("authorization", value);
@@ -259,6 +268,8 @@ async fn whoever_lacks_the_credential_is_refused(
                         }
                     }
                     "/logout" => 303,
+                    // No asset has such a name.
+                    "/assets/{file}" => 404,
                     "/v1/credentials:revoke" => 422,
                     // This installation is no partner of GitHub's.
                     "/v1/secret-scanning/github" => 404,

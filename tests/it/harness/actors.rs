@@ -120,6 +120,30 @@ impl Person {
         self.posts_with(path, form, &[]).await
     }
 
+    /// Opens a page, fills in the form on it that goes to `action`, and sends it, with what is hidden in it and the
+    /// password where it asks for that. Of the fields that are shown, only those given are sent.
+    pub async fn fills_in(&self, page: &str, action: &str, fields: &[(&str, &str)]) -> Answer {
+        let opened = self.gets(page).await;
+        assert_eq!(opened.status, StatusCode::OK, "{page}: {opened:?}");
+        self.sends_form(&opened.text, action, fields).await
+    }
+
+    /// The same, on a page that is open.
+    pub async fn sends_form(&self, page: &str, action: &str, fields: &[(&str, &str)]) -> Answer {
+        let form = form_to(page, action);
+        let mut all = hidden_fields(form);
+        if form.contains(r#"name="password""#) {
+            all.push(("password".to_owned(), self.password.clone()));
+        }
+        let given = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let is_given = |name: &str| fields.iter().any(|(it, _)| *it == name);
+        all.retain(|(name, _)| !is_given(name));
+        all.extend(given);
+        let fields: Vec<(&str, &str)> =
+            all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.posts(action, &fields).await
+    }
+
     /// Posts with further headers, as a page of another site or a proxy would make the browser do.
     pub async fn posts_with(
         &self,
@@ -317,4 +341,22 @@ pub async fn introspect(server: &Server, credential: &str, token: &str) -> Answe
         .bearer_auth(credential)
         .form(&[("token", token)]);
     Answer::of(request.send().await.unwrap()).await
+}
+
+/// The form on a page that goes to this address.
+pub fn form_to<'a>(page: &'a str, action: &str) -> &'a str {
+    let attribute = format!(r#"action="{action}""#);
+    let at = page.find(&attribute).unwrap_or_else(|| panic!("no form goes to {action}: {page}"));
+    page[at..].split("</form>").next().unwrap()
+}
+
+/// The names and values of what is hidden in a form.
+fn hidden_fields(form: &str) -> Vec<(String, String)> {
+    let attribute = |input: &str, name: &str| {
+        let rest = input.split_once(&format!(r#"{name}=""#)).unwrap().1;
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let inputs = form.split("<input ").skip(1).map(|input| input.split('>').next().unwrap());
+    let hidden = inputs.filter(|input| input.contains(r#"type="hidden""#));
+    hidden.map(|input| (attribute(input, "name"), attribute(input, "value"))).collect()
 }

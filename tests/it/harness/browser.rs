@@ -44,7 +44,7 @@ impl Browser {
                 "--no-sandbox",
                 "--disable-gpu",
                 "--disable-dev-shm-usage",
-                "--window-size=900,900",
+                "--window-size=1200,900",
                 format!("--user-data-dir={}", profile.path().display()),
             ],
         });
@@ -100,6 +100,12 @@ impl Browser {
         tokio::time::timeout(PATIENCE, is_new).await.unwrap();
     }
 
+    /// Opens the menu whose name begins with these words.
+    pub async fn opens_menu(&self, words: &str) {
+        let menu = format!("//summary[starts-with(normalize-space(),'{words}')]");
+        self.client.find(Locator::XPath(&menu)).await.unwrap().click().await.unwrap();
+    }
+
     /// The words of the first element that a CSS selector finds.
     pub async fn reads(&self, selector: &str) -> String {
         self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
@@ -118,9 +124,10 @@ impl Browser {
     }
 
     /// Takes pictures of the page, wide and narrow, in light and in dark, into `target/screenshots`. Nothing may stick
-    /// out of it at either width.
+    /// out of it at either width, nothing may be wrong in the eyes of axe, and it may not be heavy.
     pub async fn photographs(&self, name: &str) {
-        for (width, scheme) in [(900, "light"), (900, "dark"), (320, "light"), (320, "dark")] {
+        self.weighs_little(name).await;
+        for (width, scheme) in [(1200, "light"), (1200, "dark"), (320, "light"), (320, "dark")] {
             let size =
                 json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
             self.commands("Emulation.setDeviceMetricsOverride", size).await;
@@ -137,8 +144,52 @@ impl Browser {
                 needed.await.unwrap().as_i64().unwrap() <= width,
                 "{name} is wider than {width}"
             );
+            self.is_accessible(&format!("{name}, {width}, {scheme}")).await;
         }
         self.commands("Emulation.clearDeviceMetricsOverride", json!({})).await;
+    }
+
+    /// Lets axe-core look for what keeps people out (WCAG 2.2 A and AA, and its best practices).
+    async fn is_accessible(&self, name: &str) {
+        let Ok(path) = std::env::var("PORTCULLIS_TEST_AXE") else {
+            missing(
+                "axe-core",
+                "set PORTCULLIS_TEST_AXE to the axe.min.js of the npm package axe-core",
+            );
+            return;
+        };
+        let axe = std::fs::read_to_string(path).unwrap();
+        self.client.execute(&axe, vec![]).await.unwrap();
+        let run = "
+            const [done] = arguments;
+            const found = it => it.violations.map(rule =>
+                `${rule.id}: ${rule.help}\n` + rule.nodes.map(node => `    ${node.html}\n    ${node.failureSummary}`).join('\n'));
+            axe.run(document).then(it => done(found(it)), error => done([String(error)]));
+        ";
+        let found = self.client.execute_async(run, vec![]).await.unwrap();
+        let found = found.as_array().unwrap();
+        let lines: Vec<&str> = found.iter().map(|it| it.as_str().unwrap()).collect();
+        assert!(lines.is_empty(), "{name}: axe found\n{}", lines.join("\n"));
+    }
+
+    /// The page with its style and script takes less than 60 kB, with one request for style.
+    async fn weighs_little(&self, name: &str) {
+        let ask = "
+            const [page] = performance.getEntriesByType('navigation');
+            const parts = performance.getEntriesByType('resource');
+            const styles = parts.filter(part => part.name.endsWith('.css')).length;
+            return [parts.reduce((sum, part) => sum + part.decodedBodySize, page.decodedBodySize), styles];
+        ";
+        let told = self.client.execute(ask, vec![]).await.unwrap();
+        let (bytes, styles) = (told[0].as_f64().unwrap(), told[1].as_i64().unwrap());
+        assert!(bytes < 60_000.0, "{name} weighs {bytes} bytes");
+        assert!(styles <= 1, "{name} loads {styles} style sheets");
+    }
+
+    /// Lets no page run script from here on, or lets them again.
+    pub async fn forbids_script(&self, is_forbidden: bool) {
+        self.commands("Emulation.setScriptExecutionDisabled", json!({ "value": is_forbidden }))
+            .await;
     }
 
     /// A command of the Chrome DevTools Protocol.

@@ -1,0 +1,3 @@
+//! The pages about an organization.
+
+pub mod projects;
