@@ -17,8 +17,10 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
 use crate::app::App;
+use crate::audit::pages::log;
 use crate::http::{PageError, Problem, every_request, get_asset, tell_rate_limit};
-use crate::organizations::pages::projects;
+use crate::invitations::pages::manage as invites;
+use crate::organizations::pages::{members, projects, roles, settings};
 use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
 use crate::{
@@ -260,6 +262,28 @@ fn console_pages() -> Router<App> {
             "/o/{organization}/projects/{id}/delete",
             get(projects::delete).post(projects::post_delete),
         )
+        .route("/o/{organization}/members", get(members::list))
+        .route("/o/{organization}/members/{id}", get(members::one).post(members::edit))
+        .route(
+            "/o/{organization}/members/{id}/remove",
+            get(members::remove).post(members::post_remove),
+        )
+        .route("/o/{organization}/leave", get(members::leave).post(members::post_leave))
+        .route("/o/{organization}/invitations", get(invites::list))
+        .route("/o/{organization}/invitations/new", get(invites::new).post(invites::create))
+        .route("/o/{organization}/invitations/{id}", get(invites::one))
+        .route(
+            "/o/{organization}/invitations/{id}/revoke",
+            get(invites::revocation).post(invites::post_revocation),
+        )
+        .route("/o/{organization}/roles", get(roles::list))
+        .route("/o/{organization}/roles/new", get(roles::new).post(roles::create))
+        .route("/o/{organization}/roles/{id}", get(roles::one).post(roles::edit))
+        .route("/o/{organization}/roles/{id}/delete", get(roles::delete).post(roles::post_delete))
+        .route("/o/{organization}/settings", get(settings::one).post(settings::edit))
+        .route("/o/{organization}/settings/close", get(settings::close).post(settings::post_close))
+        .route("/o/{organization}/audit-log", get(log::list))
+        .route("/o/{organization}/audit-log.csv", get(log::export))
 }
 
 /// What is public may be read by every page.

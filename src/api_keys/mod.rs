@@ -40,7 +40,9 @@ pub use revoke_many::{
     Criteria, RevokedMany, count_all_but, revoke_all_but, revoke_many, would_revoke,
 };
 pub use rotate::{NewSecret, rotate};
-pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
+pub use store::{
+    ListApiKeys, find, list, names_of, revoke_of_organization, revoke_of_project,
+};
 pub use verify::{ApiKeys, Presented, Verified};
 pub use watch::{
     Leak, Remedy, end_leaked, find_leaked, raise_alert, tell_of_disuse, tell_of_expiry, tripped,

@@ -333,6 +333,27 @@ pub async fn list(
     with_secrets(connection, rows).await
 }
 
+/// What those of these keys are called that are the organization's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names_of(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    ids: Vec<ApiKeyId>,
+) -> Result<HashMap<ApiKeyId, String>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = api_key::Entity::find()
+        .select_only()
+        .columns([api_key::Column::Id, api_key::Column::Name])
+        .filter(api_key::Column::OrganizationId.eq(organization))
+        .filter(api_key::Column::Id.is_in(padded(ids)));
+    let names: Vec<(ApiKeyId, String)> = query.into_tuple().all(connection).await?;
+    Ok(names.into_iter().collect())
+}
+
 /// Joins each key with its current secret.
 pub(super) async fn with_secrets(
     connection: &impl ConnectionTrait,

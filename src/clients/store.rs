@@ -155,6 +155,25 @@ pub(super) async fn find_of(
     Ok(find(connection, id).await?.filter(|client| client.organization == organization))
 }
 
+/// What those of these clients are called that there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names_of(
+    connection: &impl ConnectionTrait,
+    ids: Vec<ClientId>,
+) -> Result<HashMap<ClientId, String>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = client::Entity::find()
+        .select_only()
+        .columns([client::Column::Id, client::Column::Name])
+        .filter(client::Column::Id.is_in(padded(ids)));
+    let names: Vec<(ClientId, String)> = query.into_tuple().all(connection).await?;
+    Ok(names.into_iter().collect())
+}
+
 /// Whether the client is the organization's, also where it was disabled or deleted.
 ///
 /// # Errors

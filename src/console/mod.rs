@@ -12,7 +12,7 @@ mod once;
 mod person;
 mod visitor;
 
-pub use address::{Asked, Named};
+pub use address::{Asked, Named, query_of};
 pub use form::{FormState, Problems, chosen, words};
 pub use frame::{Frame, Section};
 pub use home::{home, organization};

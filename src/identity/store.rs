@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use super::{Session, User, UserStatus};
-use crate::platform::db::{begins_with, search_text};
+use crate::platform::db::{begins_with, padded, search_text};
 
 fn user(row: user::Model) -> User {
     User {
@@ -36,6 +36,21 @@ pub async fn find_user_by_email(
     email: &str,
 ) -> Result<Option<User>, DbErr> {
     Ok(user::Entity::find().filter(user::Column::Email.eq(email)).one(connection).await?.map(user))
+}
+
+/// Those accounts of these ids that there are, in no order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_users_among(
+    connection: &impl ConnectionTrait,
+    ids: Vec<UserId>,
+) -> Result<Vec<User>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = user::Entity::find().filter(user::Column::Id.is_in(padded(ids)));
+    Ok(query.all(connection).await?.into_iter().map(user).collect())
 }
 
 /// Every user, oldest first.
