@@ -117,10 +117,12 @@ impl Browser {
         waiting.for_element(Locator::Css(selector)).await.unwrap();
     }
 
-    /// What the browser had to say so far: refusals by a policy, failures to load, errors of scripts.
+    /// What the browser had to say so far: refusals by a policy, failures to load, errors of scripts. That a form came
+    /// back is none of it.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.client.issue_cmd(ReadLog).await.unwrap();
-        log.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
+        let messages = log.as_array().unwrap().iter().map(|entry| entry["message"].to_string());
+        messages.filter(|it| !it.contains("the server responded with a status of 422")).collect()
     }
 
     /// Takes pictures of the page, wide and narrow, in light and in dark, into `target/screenshots`. Nothing may stick
@@ -160,7 +162,7 @@ impl Browser {
         };
         let axe = std::fs::read_to_string(path).unwrap();
         self.client.execute(&axe, vec![]).await.unwrap();
-        let run = "
+        let run = r"
             const [done] = arguments;
             const found = it => it.violations.map(rule =>
                 `${rule.id}: ${rule.help}\n` + rule.nodes.map(node => `    ${node.html}\n    ${node.failureSummary}`).join('\n'));
