@@ -85,6 +85,21 @@ fn every_action_has_words() {
         }
     }
     assert!(found > 40, "the actions were not found");
+    // And those that the book names: `one.created`, `.changed`.
+    let book =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit.md")).unwrap();
+    let rows = book.lines().filter(|line| line.starts_with("| `"));
+    let mut found = 0;
+    for cell in rows.filter_map(|row| row.split('|').nth(1)) {
+        let mut thing = "";
+        for code in cell.split('`').skip(1).step_by(2) {
+            let (before, verb) = code.split_once('.').unwrap();
+            thing = if before.is_empty() { thing } else { before };
+            assert!(words.contains(&format!("(\"{thing}.{verb}\"")), "{thing}.{verb}");
+            found += 1;
+        }
+    }
+    assert!(found > 50, "the table was not found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

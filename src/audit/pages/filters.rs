@@ -14,8 +14,6 @@ use crate::identity;
 use crate::platform::{FieldError, Refused};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest address that somebody may have.
-const LONGEST: usize = 254;
 
 /// What was asked for, letter by letter.
 #[derive(Default)]
@@ -76,10 +74,9 @@ impl Filters {
             }
         };
         let (action, target) = (word("action", &self.action), word("target", &self.target));
-        let actor = match self.actor.contains('@') && self.actor.len() <= LONGEST {
-            // Nothing is done by an address that nobody has.
-            true => Some(self.actor_by_email(app).await?),
-            false => word("actor", &self.actor),
+        let actor = match identity::normalized_email(&self.actor) {
+            Some(email) => Some(actor_by_email(app, email).await?),
+            None => word("actor", &self.actor),
         };
         let request_id = Some(self.request_id.clone()).filter(|text| !text.is_empty());
         if request_id.as_ref().is_some_and(|text| !is_request_id(text)) {
@@ -99,14 +96,12 @@ impl Filters {
         let to = to.map(|to| to + DAY);
         Ok(Which { of, actor, action, target, request_id, from, to })
     }
+}
 
-    async fn actor_by_email(&self, app: &App) -> Result<String, DbErr> {
-        let Some(email) = identity::normalized_email(&self.actor) else {
-            return Ok(self.actor.clone());
-        };
-        let user = identity::find_user_by_email(app.db.reader(), &email).await?;
-        Ok(user.map_or(email, |user| user.id.to_string()))
-    }
+/// Who acts under this address; an address that nobody has does nothing.
+async fn actor_by_email(app: &App, email: String) -> Result<String, DbErr> {
+    let user = identity::find_user_by_email(app.db.reader(), &email).await?;
+    Ok(user.map_or(email, |user| user.id.to_string()))
 }
 
 struct NoDay;

@@ -276,7 +276,8 @@ async fn take_out(
     sent: &Parameters,
 ) -> Result<(), Refused> {
     let typed = sent.first("email").trim();
-    if !typed.eq_ignore_ascii_case(&member.email) && typed != member.name.trim() {
+    let is_their_name = !typed.is_empty() && typed == member.name.trim();
+    if !typed.eq_ignore_ascii_case(&member.email) && !is_their_name {
         return Err(Refused::field("email", "must be their e-mail address, or their whole name"));
     }
     visitor.confirm(app, sent).await?;
