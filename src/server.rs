@@ -16,6 +16,7 @@ use tower::Layer as _;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
+use crate::api_keys::pages as keys;
 use crate::app::App;
 use crate::http::{PageError, Problem, every_request, get_asset, tell_rate_limit};
 use crate::organizations::pages::projects;
@@ -259,6 +260,25 @@ fn console_pages() -> Router<App> {
         .route(
             "/o/{organization}/projects/{id}/delete",
             get(projects::delete).post(projects::post_delete),
+        )
+        .merge(api_key_pages())
+}
+
+fn api_key_pages() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/api-keys", get(keys::list))
+        .route("/o/{organization}/api-keys/new", get(keys::new).post(keys::create))
+        .route(
+            "/o/{organization}/api-keys/revoke",
+            get(keys::revoke_many).post(keys::post_revoke_many),
+        )
+        .route("/o/{organization}/api-keys/{id}", get(keys::one))
+        .route("/o/{organization}/api-keys/{id}/edit", get(keys::edit).post(keys::post_edit))
+        .route("/o/{organization}/api-keys/{id}/rotate", get(keys::rotate).post(keys::post_rotate))
+        .route("/o/{organization}/api-keys/{id}/revoke", get(keys::revoke).post(keys::post_revoke))
+        .route(
+            "/o/{organization}/api-keys/{id}/hand-over",
+            get(keys::hand_over).post(keys::post_hand_over),
         )
 }
 

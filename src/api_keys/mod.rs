@@ -3,6 +3,7 @@
 //! Owns: issuing, checking, listing and revoking keys. The format is the verifier's (`portcullis_verifier::key`).
 
 pub mod api;
+pub mod pages;
 mod decide;
 mod edit;
 mod hand_over;
@@ -11,6 +12,7 @@ mod labels;
 mod networks;
 mod issue;
 mod known;
+mod overview;
 mod revoke;
 mod revoke_many;
 mod rotate;
@@ -35,7 +37,8 @@ pub use issue::{NewApiKey, issue};
 pub use known::Known;
 pub use labels::Labels;
 pub use networks::{AllowedNetworks, Extent};
-pub use revoke::{revoke, revoke_in};
+pub use overview::{Order, Overview, Page, overview};
+pub use revoke::{revoke, revoke_in, revoke_these};
 pub use revoke_many::{
     Criteria, RevokedMany, count_all_but, revoke_all_but, revoke_many, would_revoke,
 };

@@ -21,8 +21,8 @@ pub use login::{Login, LoginAttempt, log_in};
 pub use session::{Session, SessionToken, end_session, find_session};
 pub use setup::{SetUp, SetUpRefused, is_set_up, link_is_valid, make_setup_link, set_up};
 pub use store::{
-    ListUsers, delete_expired, delete_sessions, find_user, find_user_by_email, list_users,
-    lock_active_user, mark_erased, mark_resumed, mark_suspended, search_users,
+    ListUsers, delete_expired, delete_sessions, find_user, find_user_by_email, find_users,
+    list_users, lock_active_user, mark_erased, mark_resumed, mark_suspended, search_users,
 };
 
 /// The `[login]` section.

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use entity::{SessionId, Timestamp, UserId, installation, session, setup_link, user};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -7,7 +9,7 @@ use sea_orm::{
 };
 
 use super::{Session, User, UserStatus};
-use crate::platform::db::{begins_with, search_text};
+use crate::platform::db::{begins_with, padded, search_text};
 
 fn user(row: user::Model) -> User {
     User {
@@ -36,6 +38,18 @@ pub async fn find_user_by_email(
     email: &str,
 ) -> Result<Option<User>, DbErr> {
     Ok(user::Entity::find().filter(user::Column::Email.eq(email)).one(connection).await?.map(user))
+}
+
+/// Those of these accounts that there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_users(
+    connection: &impl ConnectionTrait,
+    ids: Vec<UserId>,
+) -> Result<HashMap<UserId, User>, DbErr> {
+    let found = user::Entity::find().filter(user::Column::Id.is_in(padded(ids)));
+    Ok(found.all(connection).await?.into_iter().map(|row| (row.id, user(row))).collect())
 }
 
 /// Every user, oldest first.

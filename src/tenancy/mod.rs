@@ -28,8 +28,8 @@ pub use store::{
     find_organization, find_organization_by_name, find_project, find_role, first_member,
     hold_project, insert_membership, insert_organization, is_closed, is_last_owner, list_members,
     list_memberships, list_organizations, list_projects, list_roles, lock_organization,
-    mark_organization_closed, mark_project_deleted, own_roles_of, revoke_invitations_into,
-    set_operator, sole_ownerships,
+    mark_organization_closed, mark_project_deleted, own_roles_of, project_names,
+    revoke_invitations_into, set_operator, sole_ownerships,
 };
 
 /// An organization.

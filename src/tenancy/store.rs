@@ -377,6 +377,21 @@ pub async fn list_projects(
     Ok(query.all(connection).await?.into_iter().map(project).collect())
 }
 
+/// What these projects of the organization are called, also those that were deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn project_names(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    ids: Vec<ProjectId>,
+) -> Result<HashMap<ProjectId, String>, DbErr> {
+    let found = project::Entity::find()
+        .filter(project::Column::OrganizationId.eq(organization))
+        .filter(project::Column::Id.is_in(padded(ids)));
+    Ok(found.all(connection).await?.into_iter().map(|row| (row.id, row.name)).collect())
+}
+
 pub(super) async fn update_project(
     tx: &DatabaseTransaction,
     organization: OrganizationId,
