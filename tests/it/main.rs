@@ -50,6 +50,7 @@ mod oauth2_client;
 mod openapi;
 mod organizations;
 mod other_languages;
+mod pages_api_keys;
 mod pages_projects;
 mod projects;
 mod query_plans;
