@@ -27,6 +27,7 @@ mod command_line;
 mod configuration;
 mod connected_apps;
 mod consent;
+mod console;
 mod decoys;
 mod durability;
 mod feed;

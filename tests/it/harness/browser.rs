@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use url::{ParseError, Url};
 
 use super::services::missing;
+use super::world::PASSWORD;
 
 /// One at a time: a browser wants a machine for itself.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -28,6 +29,15 @@ pub struct Browser {
 impl Browser {
     /// Runs a test in a browser and ends the browser, whatever comes of the test. Without a browser it does nothing.
     pub async fn does(test: impl AsyncFnOnce(&Self)) {
+        Self::with(&[], test).await;
+    }
+
+    /// The same in a browser in which no page may run script.
+    pub async fn without_script(test: impl AsyncFnOnce(&Self)) {
+        Self::with(&["--blink-settings=scriptEnabled=false"], test).await;
+    }
+
+    async fn with(further: &[&str], test: impl AsyncFnOnce(&Self)) {
         let (driver, chromium) =
             (Path::new("/usr/bin/chromedriver"), Path::new("/usr/bin/chromium"));
         if !driver.exists() || !chromium.exists() {
@@ -37,17 +47,16 @@ impl Browser {
         let _turn = TURN.lock().await;
         let driver = Driver::start(driver);
         let profile = tempfile::tempdir().unwrap();
-        let options = json!({
-            "binary": chromium,
-            "args": [
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--window-size=1200,900",
-                format!("--user-data-dir={}", profile.path().display()),
-            ],
-        });
+        let profile_directory = format!("--user-data-dir={}", profile.path().display());
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1200,900",
+            &profile_directory,
+        ];
+        let options = json!({ "binary": chromium, "args": [&arguments[..], further].concat() });
         let capabilities = [
             ("goog:chromeOptions".to_owned(), options),
             ("goog:loggingPrefs".to_owned(), json!({ "browser": "ALL" })),
@@ -83,21 +92,56 @@ impl Browser {
     /// Presses the button with these words on it and waits for the next page.
     pub async fn presses(&self, words: &str) {
         let button = format!("//button[normalize-space()='{words}']");
-        let button = self.client.find(Locator::XPath(&button)).await.unwrap();
-        self.client.execute("window.isOld = true", vec![]).await.unwrap();
-        button.click().await.unwrap();
+        self.leaves_by(Locator::XPath(&button)).await;
+    }
+
+    /// Follows the link with these words and waits for the next page.
+    pub async fn follows(&self, words: &str) {
+        self.leaves_by(Locator::LinkText(words)).await;
+    }
+
+    /// Clicks on something that leads to another page, and waits for that: until what was clicked on is gone, and the
+    /// page that came has loaded.
+    async fn leaves_by(&self, way: Locator<'_>) {
+        let element = self.client.find(way).await.unwrap();
+        element.click().await.unwrap();
         let is_new = async {
+            while element.tag_name().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             // While the next page is on its way there is none to ask.
-            while !matches!(
-                self.client
-                    .execute("return !window.isOld && document.readyState === 'complete'", vec![])
-                    .await,
-                Ok(Value::Bool(true))
-            ) {
+            let state = "return document.readyState";
+            while !matches!(self.client.execute(state, vec![]).await, Ok(it) if it == "complete") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(PATIENCE, is_new).await.unwrap();
+    }
+
+    /// Ticks or unticks a box, or chooses one of several.
+    pub async fn ticks(&self, selector: &str) {
+        self.client.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
+    }
+
+    /// Chooses from a list.
+    pub async fn chooses(&self, id: &str, value: &str) {
+        let list = self.client.find(Locator::Id(id)).await.unwrap();
+        list.select_by_value(value).await.unwrap();
+    }
+
+    /// Opens whatever is folded in the page's content.
+    pub async fn opens_all_details(&self) {
+        let folded = Locator::Css("main details:not([open]) > summary");
+        for summary in self.client.find_all(folded).await.unwrap() {
+            summary.click().await.unwrap();
+        }
+    }
+
+    /// Fills in the login page.
+    pub async fn logs_in(&self, email: &str) {
+        self.fills("email", email).await;
+        self.fills("password", PASSWORD).await;
+        self.presses("Log in").await;
     }
 
     /// Opens the menu whose name begins with these words.
@@ -117,10 +161,12 @@ impl Browser {
         waiting.for_element(Locator::Css(selector)).await.unwrap();
     }
 
-    /// What the browser had to say so far: refusals by a policy, failures to load, errors of scripts.
+    /// What the browser had to say so far: refusals by a policy, failures to load, errors of scripts. That a form came
+    /// back is none of it.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.client.issue_cmd(ReadLog).await.unwrap();
-        log.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
+        let messages = log.as_array().unwrap().iter().map(|entry| entry["message"].to_string());
+        messages.filter(|it| !it.contains("the server responded with a status of 422")).collect()
     }
 
     /// Takes pictures of the page, wide and narrow, in light and in dark, into `target/screenshots`. Nothing may stick
@@ -160,7 +206,7 @@ impl Browser {
         };
         let axe = std::fs::read_to_string(path).unwrap();
         self.client.execute(&axe, vec![]).await.unwrap();
-        let run = "
+        let run = r"
             const [done] = arguments;
             const found = it => it.violations.map(rule =>
                 `${rule.id}: ${rule.help}\n` + rule.nodes.map(node => `    ${node.html}\n    ${node.failureSummary}`).join('\n'));
@@ -184,12 +230,6 @@ impl Browser {
         let (bytes, styles) = (told[0].as_f64().unwrap(), told[1].as_i64().unwrap());
         assert!(bytes < 60_000.0, "{name} weighs {bytes} bytes");
         assert!(styles <= 1, "{name} loads {styles} style sheets");
-    }
-
-    /// Lets no page run script from here on, or lets them again.
-    pub async fn forbids_script(&self, is_forbidden: bool) {
-        self.commands("Emulation.setScriptExecutionDisabled", json!({ "value": is_forbidden }))
-            .await;
     }
 
     /// A command of the Chrome DevTools Protocol.
