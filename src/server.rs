@@ -17,10 +17,13 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
 use crate::app::App;
+use crate::clients::pages as applications;
 use crate::http::{PageError, Problem, every_request, get_asset, tell_rate_limit};
 use crate::organizations::pages::projects;
 use crate::platform::impatient::Impatient;
+use crate::resource_servers::pages as apis;
 use crate::revocation::CatchUpRequests;
+use crate::signing::pages as signing_keys;
 use crate::{
     alerts, clients, console, grants, health, identity, invitations, janitor, leaks, oauth,
     openapi, revocation, status_lists,
@@ -259,6 +262,67 @@ fn console_pages() -> Router<App> {
         .route(
             "/o/{organization}/projects/{id}/delete",
             get(projects::delete).post(projects::post_delete),
+        )
+        .merge(pages_of_applications())
+        .merge(pages_of_resource_servers())
+        .route("/o/{organization}/signing-keys", get(signing_keys::list))
+        .route(
+            "/o/{organization}/signing-keys/rotate",
+            get(signing_keys::rotate).post(signing_keys::post_rotate),
+        )
+}
+
+fn pages_of_applications() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/applications", get(applications::list))
+        .route(
+            "/o/{organization}/applications/new",
+            get(applications::new).post(applications::create),
+        )
+        .route("/o/{organization}/applications/{id}", get(applications::one))
+        .route("/o/{organization}/applications/{id}/connect", get(applications::connect))
+        .route(
+            "/o/{organization}/applications/{id}/edit",
+            get(applications::edit).post(applications::post_edit),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/secrets",
+            get(applications::secrets).post(applications::add),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/remove-secret",
+            get(applications::remove).post(applications::post_remove),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/disable",
+            get(applications::disable).post(applications::post_disable),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/enable",
+            get(applications::enable).post(applications::post_enable),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/delete",
+            get(applications::delete).post(applications::post_delete),
+        )
+}
+
+fn pages_of_resource_servers() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/resource-servers", get(apis::list))
+        .route("/o/{organization}/resource-servers/new", get(apis::new).post(apis::create))
+        .route("/o/{organization}/resource-servers/{id}", get(apis::one))
+        .route(
+            "/o/{organization}/resource-servers/{id}/edit",
+            get(apis::edit).post(apis::post_edit),
+        )
+        .route(
+            "/o/{organization}/resource-servers/{id}/credential",
+            get(apis::credential).post(apis::rotate),
+        )
+        .route(
+            "/o/{organization}/resource-servers/{id}/delete",
+            get(apis::delete).post(apis::post_delete),
         )
 }
 

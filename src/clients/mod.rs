@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod edit;
 mod leaked_secrets;
+pub mod pages;
 mod redirect_uri;
 mod register;
 mod remove_secret;

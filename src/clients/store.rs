@@ -170,7 +170,10 @@ pub async fn belongs_to(
 /// Which of an organization's clients to list.
 pub(super) struct ListClients<'a> {
     pub organization: OrganizationId,
+    /// None: whatever it is.
     pub status: Option<Status>,
+    /// Whether those that were deleted are left out where no status is named.
+    pub leaves_out_deleted: bool,
     /// How the name begins.
     pub name: Option<&'a str>,
     /// Goes on after an earlier page.
@@ -189,6 +192,7 @@ pub(super) async fn list_page(
         .limit(which.limit);
     let lives = client::Column::RevokedAt.is_null();
     query = match which.status {
+        None if which.leaves_out_deleted => query.filter(lives),
         None => query,
         Some(Status::Deleted) => query.filter(client::Column::RevokedAt.is_not_null()),
         Some(Status::Disabled) => {

@@ -10,6 +10,7 @@ mod home;
 mod moment;
 mod once;
 mod person;
+mod secret;
 mod visitor;
 
 pub use address::{Asked, Named};
@@ -19,6 +20,7 @@ pub use home::{home, organization};
 pub use moment::{Day, Moment, Remaining, grouped};
 pub use once::{Once, Sent};
 pub use person::Person;
+pub use secret::{GRACES, SecretPage};
 pub use visitor::Visitor;
 
 use askama::Template;

@@ -10,6 +10,7 @@ mod create;
 mod edit;
 mod leaked_credential;
 mod management;
+pub mod pages;
 mod rotate_credential;
 mod store;
 
