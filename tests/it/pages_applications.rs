@@ -1,6 +1,5 @@
 //! The console's pages about applications: OAuth clients, their secrets, and what to paste into them.
 
-use std::process::Command;
 use std::time::Duration;
 
 use portcullis::tenancy::Role;
@@ -9,7 +8,7 @@ use rstest::rstest;
 
 use crate::harness::actors::claims;
 use crate::harness::browser::Browser;
-use crate::harness::world::{AUDIENCE, REDIRECT_URI};
+use crate::harness::world::REDIRECT_URI;
 use crate::harness::{Answer, Application, Database, Redirected, World};
 
 /// The address of the list.
@@ -37,29 +36,8 @@ fn next_of(page: &Answer) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
-/// What stands in the element with this id, as a person copies it.
-fn copied(page: &str, id: &str) -> String {
-    let rest = page.split_once(&format!(r#"<pre id="{id}""#)).unwrap_or_else(|| panic!("{page}"));
-    let code = rest.1.split_once('>').unwrap().1.split("</pre>").next().unwrap();
-    let unescaped =
-        [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
-    unescaped.iter().fold(code.to_owned(), |code, (from, to)| code.replace(from, to))
-}
-
-/// Pastes something into a shell, and tells what it prints.
-async fn pastes(script: String) -> String {
-    let ran = tokio::task::spawn_blocking(move || {
-        let mut shell = Command::new("sh");
-        shell.args(["-euc", &script]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        shell.output().unwrap()
-    });
-    let output = ran.await.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// The owner, logged in, registers an application with the usual API's `read:tenants`; with its secret and address.
-async fn registers(world: &World, fields: &[(&str, &str)]) -> (Application, String) {
+pub async fn registers(world: &World, fields: &[(&str, &str)]) -> (Application, String) {
     let new = format!("{}/new", list(world));
     let scope = scope(world, "read:tenants");
     let mut all = vec![("name", "Dashboard"), ("kind", "confidential"), ("requires_pkce", "1")];
@@ -71,8 +49,8 @@ async fn registers(world: &World, fields: &[(&str, &str)]) -> (Application, Stri
     (Application::new(&world.server, id, Some(secret), REDIRECT_URI.to_owned()), next)
 }
 
-const FOR_ITSELF: &[(&str, &str)] = &[("grant_types", "client_credentials")];
-const FOR_PEOPLE: &[(&str, &str)] = &[
+pub const FOR_ITSELF: &[(&str, &str)] = &[("grant_types", "client_credentials")];
+pub const FOR_PEOPLE: &[(&str, &str)] = &[
     ("grant_types", "authorization_code"),
     ("grant_types", "refresh_token"),
     ("redirect_uris", REDIRECT_URI),
@@ -169,77 +147,6 @@ async fn an_application_is_registered_once_and_its_secret_is_shown_once() {
     assert!(page.text.contains("Public: it has no secret"), "{page:?}");
     let secrets = one.replace("?done=created", "/secrets");
     assert_eq!(world.owner.gets(&secrets).await.status, StatusCode::NOT_FOUND);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_curl_line_of_an_application_without_people_gets_a_token() {
-    let Some(world) = World::on(Database::Sqlite).await else { return };
-    world.owner.logs_in().await;
-    let (app, one) = registers(&world, FOR_ITSELF).await;
-    let page = world.owner.gets(&format!("{one}/connect")).await.text;
-    assert!(!page.contains("id=\"people-"), "it acts for no people: {page}");
-    let line = copied(&page, "own-curl");
-    let secret = app.secret.clone().unwrap();
-    let answer = pastes(line.replace("YOUR_CLIENT_SECRET", &secret)).await;
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    let token = claims(answer["access_token"].as_str().unwrap());
-    assert_eq!(token["scope"], "read:tenants");
-    assert_eq!(token["aud"], AUDIENCE);
-
-    for (id, parts) in [
-        ("own-node", ["clientCredentialsGrant", "algorithm: \"oauth2\"", "allowInsecureRequests"]),
-        ("own-python", ["grant_type=\"client_credentials\"", "/oauth/token\"", "CLIENT_SECRET"]),
-        (
-            "own-go",
-            ["clientcredentials.Config", "/oauth/token\"", "strings.Fields(\"read:tenants\")"],
-        ),
-    ] {
-        let code = copied(&page, id);
-        assert!(code.contains(&format!("\"{}\"", app.id)), "{code}");
-        assert!(code.contains(&world.server.issuer), "{code}");
-        for part in parts {
-            assert!(code.contains(part), "{part}: {code}");
-        }
-    }
-
-    // With several APIs it says which, also where a name would be more to a shell.
-    let audience = "https://two.example/it's?$(x)";
-    let (second, _) = world.second_api(audience, portcullis::signing::Algorithm::Es256).await;
-    let more = format!("{audience} read:users");
-    let fields = [FOR_ITSELF, &[("more_scopes", &*more)]].concat();
-    let (app, one) = registers(&world, &fields).await;
-    let connect = format!("{one}/connect?resource_server={}", second.id);
-    let line = copied(&world.owner.gets(&connect).await.text, "own-curl");
-    let line = line.replace("YOUR_CLIENT_SECRET", &app.secret.unwrap());
-    let answer: serde_json::Value = serde_json::from_str(&pastes(line).await).unwrap();
-    let token = claims(answer["access_token"].as_str().unwrap());
-    assert_eq!((&token["scope"], &token["aud"]), (&"read:users".into(), &audience.into()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_curl_lines_of_an_application_for_people_get_a_token_for_one() {
-    let Some(world) = World::on(Database::Sqlite).await else { return };
-    world.owner.logs_in().await;
-    let (app, one) = registers(&world, FOR_PEOPLE).await;
-    let page = world.owner.gets(&format!("{one}/connect")).await.text;
-    assert!(!page.contains("id=\"own-"), "{page}");
-    let begin = copied(&page, "people-begin") + "\necho \"$VERIFIER\"\necho \"$STATE\"";
-    let printed = pastes(begin).await;
-    let lines: Vec<&str> = printed.lines().collect();
-    let address = url::Url::parse(lines[0]).unwrap();
-    assert!(lines[0].starts_with(&format!("{}/oauth/authorize?", world.server.issuer)));
-    let query: Vec<(String, String)> = address.query_pairs().into_owned().collect();
-    let query: Vec<(&str, &str)> = query.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-    let back = world.owner.decides(&query, "allow").await;
-    assert!(back.location.starts_with(REDIRECT_URI), "{back:?}");
-    assert_eq!(back.get("state"), lines[2]);
-    let end = copied(&page, "people-end")
-        .replace("YOUR_CLIENT_SECRET", &app.secret.unwrap())
-        .replace("THE_CODE", back.get("code"));
-    let answer = pastes(format!("VERIFIER={}\n{end}", lines[1])).await;
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(answer["scope"], "read:tenants", "{answer}");
-    assert!(answer["refresh_token"].is_string(), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
