@@ -18,6 +18,7 @@ use tower_http::csrf::CsrfLayer;
 
 use crate::app::App;
 use crate::http::{PageError, Problem, every_request, get_asset, tell_rate_limit};
+use crate::identity::pages::account;
 use crate::organizations::pages::projects;
 use crate::platform::impatient::Impatient;
 use crate::revocation::CatchUpRequests;
@@ -200,8 +201,6 @@ pub fn router(app: App) -> Router {
             "/invitation",
             get(invitations::pages::invitation).post(invitations::pages::post_invitation),
         )
-        .route("/connected-apps", get(grants::pages::connected))
-        .route("/connected-apps/end", post(grants::pages::end))
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
         .merge(console_pages())
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
@@ -260,6 +259,19 @@ fn console_pages() -> Router<App> {
             "/o/{organization}/projects/{id}/delete",
             get(projects::delete).post(projects::post_delete),
         )
+        // About the person.
+        .route("/account", get(account::account).post(account::post_account))
+        .route(
+            "/account/password",
+            get(account::change_password).post(account::post_change_password),
+        )
+        .route(
+            "/account/sessions/end-others",
+            get(account::to_account).post(account::end_other_sessions),
+        )
+        .route("/account/sessions/{id}/end", get(account::to_account).post(account::end_session))
+        .route("/connected-apps", get(grants::pages::connected))
+        .route("/connected-apps/end", get(grants::pages::to_connected).post(grants::pages::end))
 }
 
 /// What is public may be read by every page.

@@ -10,6 +10,7 @@ mod m0004_api_keys_in_use;
 mod m0005_alerts;
 mod m0006_feed;
 mod m0007_status_lists;
+mod m0009_session_sources;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_alerts::Migration),
             Box::new(m0006_feed::Migration),
             Box::new(m0007_status_lists::Migration),
+            Box::new(m0009_session_sources::Migration),
         ]
     }
 }

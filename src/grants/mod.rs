@@ -29,7 +29,7 @@ pub use queues::{Grants, Redemption, Step};
 pub use store::{
     Consent, EndedGrant, ListGrants, LivingGrants, clear_retry_answers, count_living,
     delete_expired_codes, end_of_organization, end_of_project, end_of_resource_server, end_of_user,
-    find, forget_consents, list, list_consents, remember_consent,
+    find, forget_consents, forget_left_out, list, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.

@@ -51,6 +51,8 @@ mod oauth2_client;
 mod openapi;
 mod organizations;
 mod other_languages;
+mod pages_account;
+mod pages_headers;
 mod pages_projects;
 mod projects;
 mod query_plans;
