@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{Html, IntoResponse as _, Response as HttpResponse};
+use axum::response::{IntoResponse as _, Response as HttpResponse};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::clients;
 use crate::grants::api::{connected_apps, grants, me};
-use crate::http::{PageError, Problem, ProblemDocument};
+use crate::http::{Page, Problem, ProblemDocument};
 use crate::invitations;
 use crate::leaks;
 use crate::organizations::api::{members, organizations, projects, revocations, roles, users};
@@ -280,9 +280,9 @@ const READER_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 's
     connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
 /// `GET /docs`: the document for people to read and try out.
-pub async fn reader(State(app): State<App>) -> Result<HttpResponse, PageError> {
-    let html = Reader { base: &app.config.base_path }.render()?;
-    Ok(([(header::CONTENT_SECURITY_POLICY, READER_POLICY)], Html(html)).into_response())
+pub async fn reader(State(app): State<App>) -> HttpResponse {
+    let page = Page::new(Reader { base: &app.config.base_path });
+    page.with_policy(READER_POLICY).into_response()
 }
 
 /// `GET /docs/reader.js`

@@ -6,21 +6,26 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use axum::serve::{Listener, ListenerExt as _};
 use axum::{Router, ServiceExt};
 use tokio::net::TcpListener;
-use tower::Layer as _;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
+use crate::api_keys::pages as keys;
 use crate::app::App;
-use crate::http::{PageError, Problem, every_request, get_asset, tell_rate_limit};
-use crate::organizations::pages::projects;
+use crate::audit::pages::log;
+use crate::clients::pages as applications;
+use crate::http::{EveryRequest, PageError, Problem, get_asset};
+use crate::identity::pages::account;
+use crate::invitations::pages::manage as invites;
+use crate::organizations::pages::{members, projects, roles, settings};
 use crate::platform::impatient::Impatient;
+use crate::resource_servers::pages as apis;
 use crate::revocation::CatchUpRequests;
+use crate::signing::pages as signing_keys;
 use crate::{
     alerts, clients, console, grants, health, identity, invitations, janitor, leaks, oauth,
     openapi, revocation, status_lists,
@@ -86,7 +91,7 @@ pub async fn serve(
     };
     // axum knows how to tell a caller's address of a listener that is tapped, and of no other kind of ours.
     let listener = Connections(listener).tap_io(|_| ());
-    let service = from_fn_with_state(app.clone(), every_request).layer(router(app.clone()));
+    let service = EveryRequest { app: app.clone(), router: router(app.clone()) };
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
@@ -200,18 +205,13 @@ pub fn router(app: App) -> Router {
             "/invitation",
             get(invitations::pages::invitation).post(invitations::pages::post_invitation),
         )
-        .route("/connected-apps", get(grants::pages::connected))
-        .route("/connected-apps/end", post(grants::pages::end))
         .route("/oauth/authorize/consent", post(oauth::authorize::consent))
         .merge(console_pages())
         // State changes of people come from our own pages (Sec-Fetch-Site, Origin) or not at all.
         .layer(CsrfLayer::new().with_rejection_response(from_elsewhere));
     let (management, _) = openapi::management_api().split_for_parts();
-    let management = management
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(tell_rate_limit))
-        // A browser's session counts here; what another site makes a browser send does not.
-        .layer(CsrfLayer::new().with_rejection_response(api_call_from_elsewhere));
+    // No layer: who calls is told from who is made to call where the caller is looked at (src/access/).
+    let management = management.method_not_allowed_fallback(method_not_allowed);
     let rooms = Router::new()
         .merge(pages)
         .merge(protocol)
@@ -260,6 +260,126 @@ fn console_pages() -> Router<App> {
             "/o/{organization}/projects/{id}/delete",
             get(projects::delete).post(projects::post_delete),
         )
+        .route("/o/{organization}/settings", get(settings::one).post(settings::edit))
+        .route("/o/{organization}/settings/close", get(settings::close).post(settings::post_close))
+        .route("/o/{organization}/audit-log", get(log::list))
+        .route("/o/{organization}/audit-log.csv", get(log::export))
+        .route("/o/{organization}/signing-keys", get(signing_keys::list))
+        .route(
+            "/o/{organization}/signing-keys/rotate",
+            get(signing_keys::rotate).post(signing_keys::post_rotate),
+        )
+        .merge(pages_of_api_keys())
+        .merge(pages_of_applications())
+        .merge(pages_of_resource_servers())
+        .merge(pages_of_people())
+        // About the person.
+        .route("/account", get(account::account).post(account::post_account))
+        .route(
+            "/account/password",
+            get(account::change_password).post(account::post_change_password),
+        )
+        .route(
+            "/account/sessions/end-others",
+            get(account::to_account).post(account::end_other_sessions),
+        )
+        .route("/account/sessions/{id}/end", get(account::to_account).post(account::end_session))
+        .route("/connected-apps", get(grants::pages::connected))
+        .route("/connected-apps/end", get(grants::pages::to_connected).post(grants::pages::end))
+}
+
+fn pages_of_people() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/members", get(members::list))
+        .route("/o/{organization}/members/{id}", get(members::one).post(members::edit))
+        .route(
+            "/o/{organization}/members/{id}/remove",
+            get(members::remove).post(members::post_remove),
+        )
+        .route("/o/{organization}/leave", get(members::leave).post(members::post_leave))
+        .route("/o/{organization}/invitations", get(invites::list))
+        .route("/o/{organization}/invitations/new", get(invites::new).post(invites::create))
+        .route("/o/{organization}/invitations/{id}", get(invites::one))
+        .route(
+            "/o/{organization}/invitations/{id}/revoke",
+            get(invites::revocation).post(invites::post_revocation),
+        )
+        .route("/o/{organization}/roles", get(roles::list))
+        .route("/o/{organization}/roles/new", get(roles::new).post(roles::create))
+        .route("/o/{organization}/roles/{id}", get(roles::one).post(roles::edit))
+        .route("/o/{organization}/roles/{id}/delete", get(roles::delete).post(roles::post_delete))
+}
+
+fn pages_of_api_keys() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/api-keys", get(keys::list))
+        .route("/o/{organization}/api-keys/new", get(keys::new).post(keys::create))
+        .route(
+            "/o/{organization}/api-keys/revoke",
+            get(keys::revoke_many).post(keys::post_revoke_many),
+        )
+        .route("/o/{organization}/api-keys/{id}", get(keys::one))
+        .route("/o/{organization}/api-keys/{id}/edit", get(keys::edit).post(keys::post_edit))
+        .route("/o/{organization}/api-keys/{id}/rotate", get(keys::rotate).post(keys::post_rotate))
+        .route("/o/{organization}/api-keys/{id}/revoke", get(keys::revoke).post(keys::post_revoke))
+        .route(
+            "/o/{organization}/api-keys/{id}/hand-over",
+            get(keys::hand_over).post(keys::post_hand_over),
+        )
+}
+
+fn pages_of_applications() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/applications", get(applications::list))
+        .route(
+            "/o/{organization}/applications/new",
+            get(applications::new).post(applications::create),
+        )
+        .route("/o/{organization}/applications/{id}", get(applications::one))
+        .route("/o/{organization}/applications/{id}/connect", get(applications::connect))
+        .route(
+            "/o/{organization}/applications/{id}/edit",
+            get(applications::edit).post(applications::post_edit),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/secrets",
+            get(applications::secrets).post(applications::add),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/remove-secret",
+            get(applications::remove).post(applications::post_remove),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/disable",
+            get(applications::disable).post(applications::post_disable),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/enable",
+            get(applications::enable).post(applications::post_enable),
+        )
+        .route(
+            "/o/{organization}/applications/{id}/delete",
+            get(applications::delete).post(applications::post_delete),
+        )
+}
+
+fn pages_of_resource_servers() -> Router<App> {
+    Router::new()
+        .route("/o/{organization}/resource-servers", get(apis::list))
+        .route("/o/{organization}/resource-servers/new", get(apis::new).post(apis::create))
+        .route("/o/{organization}/resource-servers/{id}", get(apis::one))
+        .route(
+            "/o/{organization}/resource-servers/{id}/edit",
+            get(apis::edit).post(apis::post_edit),
+        )
+        .route(
+            "/o/{organization}/resource-servers/{id}/credential",
+            get(apis::credential).post(apis::rotate),
+        )
+        .route(
+            "/o/{organization}/resource-servers/{id}/delete",
+            get(apis::delete).post(apis::post_delete),
+        )
 }
 
 /// What is public may be read by every page.
@@ -291,11 +411,6 @@ fn from_elsewhere<E>(_: E) -> Response {
     let message =
         "It came from another site. Go back to the page that you want to use, and try again there.";
     PageError::new(StatusCode::FORBIDDEN, "This request can't be used", message).into_response()
-}
-
-/// A call to the API that another site made in this browser's name.
-fn api_call_from_elsewhere<E>(_: E) -> Response {
-    Problem::forbidden("The call came from another site.").into_response()
 }
 
 async fn not_found(State(app): State<App>, request: Request) -> Response {

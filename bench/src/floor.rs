@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,13 +24,14 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::load::Counter;
+use crate::server;
 
 /// How many rows the commits are spread over.
 const ROWS: usize = 10_000;
 
 /// A process with one route that takes everything and answers with as many bytes as it was started with.
 pub struct Bare {
-    _child: Child,
+    child: Child,
     pub address: SocketAddr,
 }
 
@@ -37,7 +39,21 @@ impl Bare {
     /// # Errors
     /// When it does not start.
     pub async fn start(answer_bytes: usize) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_as(Command::new(std::env::current_exe()?), answer_bytes).await
+    }
+
+    /// The same, under callgrind, in this directory.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_counted(answer_bytes: usize, directory: &Path) -> Result<Self> {
+        let mut command = server::counted();
+        command.current_dir(directory).arg(std::env::current_exe()?);
+        Self::start_as(command, answer_bytes).await
+    }
+
+    async fn start_as(mut command: Command, answer_bytes: usize) -> Result<Self> {
+        let mut child = command
             .args(["bare", &answer_bytes.to_string()])
             .stdout(std::process::Stdio::piped())
             .kill_on_drop(true)
@@ -45,7 +61,13 @@ impl Bare {
         let mut line = String::new();
         let output = child.stdout.take().context("it has no output")?;
         BufReader::new(output).read_line(&mut line).await?;
-        Ok(Self { _child: child, address: line.trim().parse()? })
+        Ok(Self { child, address: line.trim().parse()? })
+    }
+
+    /// # Errors
+    /// When the process is gone.
+    pub fn id(&self) -> Result<u32> {
+        self.child.id().context("the bare route has ended")
     }
 }
 

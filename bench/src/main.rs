@@ -10,12 +10,13 @@
 mod beside;
 mod floor;
 mod installation;
+mod instructions;
 mod load;
 mod report;
 mod server;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,9 +46,12 @@ struct Arguments {
     /// The server's binary [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// How many keys there are, and as many clients; with several numbers, one database of each.
+    /// How many keys there are; with several numbers, one database of each.
     #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
     keys: Vec<usize>,
+    /// How many clients there are [default: as many as keys]
+    #[arg(long, value_name = "NUMBER")]
+    clients: Option<usize>,
     #[arg(long, default_value_t = 1000)]
     users: usize,
     /// Codes and grants to use up.
@@ -61,6 +65,10 @@ struct Arguments {
     /// Only workloads whose name holds this; `beside` for those beside logins.
     #[arg(long, default_value = "")]
     only: String,
+    /// Counts the server's instructions for a call of each workload instead, on the first of the sizes, with callgrind.
+    /// Its profiles are put there.
+    #[arg(long, value_name = "DIRECTORY")]
+    instructions: Option<PathBuf>,
     /// Little of everything, in a minute: whether all of it works, not how fast. Overrules the sizes and times.
     #[arg(long)]
     short: bool,
@@ -87,6 +95,9 @@ async fn main() -> Result<()> {
         (arguments.connections, arguments.seconds) = (vec![8], 0.1);
     }
     let measurement = Measurement::new(arguments)?;
+    if let Some(profiles) = &measurement.arguments.instructions {
+        return measurement.instructions(profiles).await;
+    }
     let report = measurement.run().await?;
     report.print();
     if let Some(file) = &measurement.arguments.json {
@@ -166,6 +177,31 @@ impl Measurement {
         Ok(report)
     }
 
+    /// A table of its own: instructions, where the others have time.
+    async fn instructions(&self, profiles: &Path) -> Result<()> {
+        std::fs::create_dir_all(profiles)?;
+        let subject = self.subject(self.arguments.keys[0].max(4)).await?;
+        println!("| workload | instructions | of the bare route | times |\n|---|---:|---:|---:|");
+        for (at, workload) in subject.workloads.iter().enumerate() {
+            if !workload.name.contains(&self.arguments.only) {
+                continue;
+            }
+            let directory = tempfile::tempdir()?;
+            let bare = Bare::start_counted(subject.tries(at).await?, directory.path()).await?;
+            let request = subject.request(at);
+            let (bare, _) = instructions::of_bare(&bare, directory.path(), request).await?;
+            let numbers = &subject.numbers[at];
+            let (ours, profile) = instructions::of(&subject.server, workload, numbers).await?;
+            let name = workload.name.replace([' ', ','], "-");
+            std::fs::copy(profile, profiles.join(name).with_extension("callgrind"))?;
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+            let times = ours as f64 / bare as f64;
+            println!("| {} | {ours} | {bare} | {times:.1} |", workload.name);
+        }
+        subject.server.stop().await?;
+        subject.installation.clear().await
+    }
+
     /// A database that exists, and holds little, is started on again and again.
     async fn starts(&self) -> Result<Start> {
         let sizes = Sizes { users: 1, clients: 4, keys: 1, grants: 1 };
@@ -193,17 +229,21 @@ impl Measurement {
         let arguments = &self.arguments;
         let sizes = Sizes {
             users: arguments.users.max(1),
-            clients: size,
+            clients: arguments.clients.unwrap_or(size).max(4),
             keys: size,
             grants: arguments.grants.max(1),
         };
         let began = Instant::now();
         let installation = Installation::fill(arguments.database_url.as_deref(), sizes).await?;
         let filled_in_seconds = began.elapsed().as_secs_f64();
-        eprintln!("{size} keys and clients are there after {filled_in_seconds:.0} s");
-        let server = Server::start(&self.binary, &installation).await?;
+        eprintln!("{size} keys are there after {filled_in_seconds:.0} s");
+        let server = match &arguments.instructions {
+            Some(_) => Server::start_counted(&self.binary, &installation).await?,
+            None => Server::start(&self.binary, &installation).await?,
+        };
         let filled = Filled {
             size,
+            clients: sizes.clients,
             filled_in_seconds,
             first_answer_milliseconds: milliseconds(server.started_in),
             idle_resident_mib: mib(server.usage()?.resident_kib),

@@ -19,8 +19,9 @@ pub struct Report {
 /// A database, and the server on it.
 #[derive(Serialize)]
 pub struct Filled {
-    /// How many keys there are, and as many clients.
+    /// How many keys there are.
     pub size: usize,
+    pub clients: usize,
     pub filled_in_seconds: f64,
     pub first_answer_milliseconds: f64,
     pub idle_resident_mib: f64,
@@ -99,14 +100,13 @@ impl Report {
             "First answer {:.0} ms after the start of the process, and {:.1} MiB when idle (medians of {} starts on a small database).\n",
             start.first_answer_milliseconds, start.idle_resident_mib, start.times
         );
-        println!(
-            "| keys, and as many clients | filled in | first answer | MiB idle | MiB at the end |"
-        );
-        println!("|---:|---:|---:|---:|---:|");
+        println!("| keys | clients | filled in | first answer | MiB idle | MiB at the end |");
+        println!("|---:|---:|---:|---:|---:|---:|");
         for it in &self.installations {
             println!(
-                "| {} | {:.0} s | {:.0} ms | {:.1} | {:.1} |",
+                "| {} | {} | {:.0} s | {:.0} ms | {:.1} | {:.1} |",
                 thousands(it.size),
+                thousands(it.clients),
                 it.filled_in_seconds,
                 it.first_answer_milliseconds,
                 it.idle_resident_mib,

@@ -1,7 +1,7 @@
 //! The server that is measured: the release binary, as a process of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ pub struct Server {
     child: Child,
     /// Held open: a program that can't print ends.
     _output: BufReader<ChildStdout>,
+    directory: PathBuf,
     pub address: SocketAddr,
     /// From the start of the process to its first 200.
     pub started_in: Duration,
@@ -33,11 +34,27 @@ impl Server {
     /// # Errors
     /// When it does not start.
     pub async fn start(binary: &Path, installation: &Installation) -> Result<Self> {
+        Self::start_as(Command::new(binary), installation).await
+    }
+
+    /// The same, under callgrind, which counts nothing until it is told to.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_counted(binary: &Path, installation: &Installation) -> Result<Self> {
+        let mut command = counted();
+        command.arg(binary);
+        Self::start_as(command, installation).await
+    }
+
+    async fn start_as(mut command: Command, installation: &Installation) -> Result<Self> {
         let (directory, issuer) = (installation.directory.path(), &installation.app.config.issuer);
+        let path = std::env::var_os("PATH").unwrap_or_default();
         let began = Instant::now();
-        let mut child = Command::new(binary)
+        let mut child = command
             .current_dir(directory)
             .env_clear()
+            .env("PATH", path)
             .env("PORTCULLIS_API_KEYS__REQUESTS_PER_MINUTE", "1000000")
             // Logins come from addresses that the load makes up, as a proxy tells them.
             .env("PORTCULLIS_TRUSTED_PROXIES", r#"["127.0.0.1/32"]"#)
@@ -48,7 +65,7 @@ impl Server {
             .stderr(std::fs::File::create(directory.join("log"))?)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} can't be run", binary.display()))?;
+            .context("the server can't be run")?;
         let mut output = BufReader::new(child.stdout.take().context("it has no output")?);
         let mut line = String::new();
         let address = loop {
@@ -65,7 +82,19 @@ impl Server {
         };
         let (status, _) = load::one(address, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await?;
         ensure!(status == 200, "the server is not ready");
-        Ok(Self { child, _output: output, address, started_in: began.elapsed() })
+        let directory = directory.to_path_buf();
+        Ok(Self { child, _output: output, directory, address, started_in: began.elapsed() })
+    }
+
+    /// # Errors
+    /// When the process is gone.
+    pub fn id(&self) -> Result<u32> {
+        self.child.id().context("the server has ended")
+    }
+
+    /// Where its data is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Lets it end as an operator does.
@@ -73,7 +102,7 @@ impl Server {
     /// # Errors
     /// When it does not end well.
     pub async fn stop(mut self) -> Result<()> {
-        let id = self.child.id().context("the server has ended")?.to_string();
+        let id = self.id()?.to_string();
         let status = Command::new("sh").args(["-c", "kill \"$0\"", &id]).status().await?;
         ensure!(status.success(), "the server can't be asked to end");
         let status = self.child.wait().await?;
@@ -84,8 +113,15 @@ impl Server {
     /// # Errors
     /// When the process is gone.
     pub fn usage(&self) -> Result<Usage> {
-        usage(self.child.id().context("the server has ended")?)
+        usage(self.id()?)
     }
+}
+
+/// What a program is run by whose instructions are counted. What is found out goes to the directory that it runs in.
+pub fn counted() -> Command {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=callgrind.out"]);
+    command
 }
 
 /// # Errors

@@ -18,6 +18,10 @@ pub struct Model {
     /// When the password was last entered.
     pub authenticated_at: Timestamp,
     pub expires_at: Timestamp,
+    /// What the browser said of itself at the login.
+    pub user_agent: Option<String>,
+    /// The address that the login came from.
+    pub address: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

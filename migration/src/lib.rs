@@ -10,6 +10,8 @@ mod m0004_api_keys_in_use;
 mod m0005_alerts;
 mod m0006_feed;
 mod m0007_status_lists;
+mod m0008_api_key_overview;
+mod m0009_session_sources;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -25,6 +27,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_alerts::Migration),
             Box::new(m0006_feed::Migration),
             Box::new(m0007_status_lists::Migration),
+            Box::new(m0008_api_key_overview::Migration),
+            Box::new(m0009_session_sources::Migration),
         ]
     }
 }

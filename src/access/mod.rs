@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum_extra::extract::CookieJar;
 use entity::{OrganizationId, ProjectId, UserId};
 use portcullis_verifier::rejection::InvalidToken;
@@ -23,7 +23,8 @@ use crate::api_keys::{Asker, Presented, UsedFrom, Verdict, Wanted};
 use crate::app::App;
 use crate::audit::{self, Actor, By};
 use crate::http::{
-    ClientAddress, Problem, Source, bearer_credential, leave_standing, session_token,
+    ClientAddress, Problem, Source, bearer_credential, is_from_elsewhere, leave_standing,
+    session_token,
 };
 use crate::identity;
 use crate::resource_servers::management_catalog;
@@ -64,8 +65,7 @@ struct Known {
 
 /// A call that wants to be let in.
 struct Call<'a> {
-    headers: &'a HeaderMap,
-    extensions: &'a Extensions,
+    parts: &'a Parts,
     address: Option<IpAddr>,
     required: Option<&'a Scope>,
     source: &'a audit::Source,
@@ -78,13 +78,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
         let Ok(ClientAddress(address)) = ClientAddress::from_request_parts(parts, app).await;
         let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
         let required = P::SCOPE.map(str::parse).transpose()?;
-        let call = Call {
-            headers: &parts.headers,
-            extensions: &parts.extensions,
-            address,
-            required: required.as_ref(),
-            source: &source,
-        };
+        let call = Call { parts, address, required: required.as_ref(), source: &source };
         let known = authenticate(app, &call).await?;
         check::<P>(&known.permitted, known.project).map_err(Problem::from)?;
         if P::REACH == Reach::Installation
@@ -221,12 +215,16 @@ impl<P: Permission> Caller<P> {
 
 /// Who is calling: by access token or API key, else by the session of a browser.
 async fn authenticate(app: &App, call: &Call<'_>) -> Result<Known, Problem> {
-    let headers = call.headers;
+    let headers = &call.parts.headers;
     if headers.contains_key(header::AUTHORIZATION) {
         let (principal, permitted) = by_credential(app, call).await?;
         return known(&principal, permitted);
     }
     match session_token(app, &CookieJar::from_headers(headers)) {
+        // A browser's session counts here; what another site makes a browser send does not.
+        Some(_) if is_from_elsewhere(call.parts).await => {
+            Err(Problem::forbidden("The call came from another site."))
+        }
         Some(token) => match identity::find_session(&app.db, app.clock.now(), &token).await? {
             Some(session) => by_session(app, headers, session.user).await,
             None => Err(Problem::rejected(Rejection::MissingCredential)),
@@ -281,7 +279,7 @@ fn member(membership: Membership, user: UserId) -> Known {
 
 /// Who holds the credential, and what it permits at this API.
 async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSet), Problem> {
-    let credential = bearer_credential(call.headers).map_err(Problem::rejected)?;
+    let credential = bearer_credential(&call.parts.headers).map_err(Problem::rejected)?;
     let not_accepted = || Problem::rejected(Rejection::InvalidToken(InvalidToken::NotAccepted));
     let now = app.clock.now();
     // A JWT has dots; no API key of ours has.
@@ -304,7 +302,7 @@ async fn by_credential(app: &App, call: &Call<'_>) -> Result<(Principal, ScopeSe
     let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
     let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
     if let Some(standing) = verified.standing {
-        leave_standing(call.extensions, standing);
+        leave_standing(standing);
         if standing.is_refused() {
             return Err(Problem::rate_limited(&standing));
         }

@@ -79,6 +79,14 @@ pub(super) fn letter(kind: AlertKind, body: &Body, host: &str) -> Letter {
             format!("A credential of the API \"{name}\" {}. It works no longer.", reported(body)),
             "Give the API a new credential: without one it refuses every call.",
         ),
+        AlertKind::UserPasswordChanged => (
+            "Your password was changed".to_owned(),
+            format!(
+                "The password of your account was changed{}. All browsers but the one that did it are logged out.",
+                from(body)
+            ),
+            "If that was you, all is well. If it was not, tell whoever runs this server at once.",
+        ),
     };
     let hint = body.hint.as_deref().map(|hint| format!("{hint}, ")).unwrap_or_default();
     let organization = match body.organization_name.as_str() {

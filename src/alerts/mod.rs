@@ -60,10 +60,12 @@ pub enum AlertKind {
     ClientSecretLeaked,
     /// The credential of a resource server.
     ResourceServerCredentialLeaked,
+    /// Somebody who is logged in has changed their password.
+    UserPasswordChanged,
 }
 
 impl AlertKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ApiKeyExpiring,
         Self::ApiKeyUnused,
         Self::ApiKeyNewNetwork,
@@ -73,6 +75,7 @@ impl AlertKind {
         Self::GrantLeaked,
         Self::ClientSecretLeaked,
         Self::ResourceServerCredentialLeaked,
+        Self::UserPasswordChanged,
     ];
 
     #[must_use]
@@ -87,6 +90,7 @@ impl AlertKind {
             Self::GrantLeaked => "grant.leaked",
             Self::ClientSecretLeaked => "client.secret_leaked",
             Self::ResourceServerCredentialLeaked => "resource_server.credential_leaked",
+            Self::UserPasswordChanged => "user.password_changed",
         }
     }
 }

@@ -25,6 +25,19 @@ impl Alerts {
             .with(serde_json::Value::Object(alert.detail.clone()));
         event.organization = alert.organization;
         audit::record(tx, now, by, event).await?;
+        self.tell(tx, now, alert).await
+    }
+
+    /// Writes an alert alone, where the audit trail has what it tells of.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tell(
+        &self,
+        tx: &DatabaseTransaction,
+        now: Timestamp,
+        alert: Alert,
+    ) -> Result<(), DbErr> {
         let mut ways = Vec::new();
         if self.0.mailer.is_some() {
             let recipients = recipients(tx, alert.organization, alert.owner).await?;

@@ -7,12 +7,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use entity::{SecretId, Timestamp};
 use moka::future::Cache;
 use moka::ops::compute::Op;
 use portcullis_verifier::revocation::Mark;
 use portcullis_verifier::{Principal, ScopeSet};
 use sea_orm::DbErr;
+use serde_json::value::RawValue;
 
 use super::decide::Memo;
 use super::uses::Recent;
@@ -51,6 +53,9 @@ pub struct Known {
     pub scopes: ScopeSet,
     /// How often all keys of the organization together may be used in a minute.
     pub organization_per_minute: Option<u32>,
+    /// What is told of it by `POST /v1/api-keys/verify`, and by introspection.
+    pub as_verified: Rendering<Arc<RawValue>>,
+    pub as_introspected: Rendering<Bytes>,
     pub(super) recent: Mutex<Recent>,
     pub(super) memo: Memo,
     /// What it depends on, as the log names it.
@@ -58,6 +63,38 @@ pub struct Known {
     asked_at: Mark,
     /// How much of the log was known when it was last held against it. While there is no more, it is true.
     true_at: Mutex<Mark>,
+}
+
+/// A text about a key that depends on nothing but the key and what it may do where it is used. Most keys are used at
+/// one API: its text is kept.
+pub struct Rendering<T>(Mutex<Option<(ScopeSet, T)>>);
+
+impl<T: Clone> Rendering<T> {
+    /// The text for these scopes, made by `render` where it is not there.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn with<E>(
+        &self,
+        scopes: &ScopeSet,
+        render: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, text)) if of == scopes => Ok(text.clone()),
+            _ => {
+                let text = render()?;
+                *last = Some((scopes.clone(), text.clone()));
+                Ok(text)
+            }
+        }
+    }
+}
+
+impl<T> Default for Rendering<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
 }
 
 /// Why nothing is known of a key.
@@ -184,6 +221,8 @@ impl Known {
             secret_ends,
             reach,
             organization_per_minute,
+            as_verified: Rendering::default(),
+            as_introspected: Rendering::default(),
             recent: Mutex::default(),
             memo: Memo::default(),
             subjects,
@@ -232,6 +271,20 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_made_once_for_the_same_scopes() {
+        let (one, other): (ScopeSet, ScopeSet) =
+            ("read:a".parse().unwrap(), "read:b".parse().unwrap());
+        let rendering = Rendering::default();
+        let made =
+            |scopes, text: &'static str| rendering.with(scopes, || Ok::<_, ()>(text)).unwrap();
+        assert_eq!(made(&one, "first"), "first");
+        assert_eq!(made(&one, "second"), "first");
+        assert_eq!(made(&other, "third"), "third");
+        assert_eq!(rendering.with(&one, || Err(())), Err(()));
+        assert_eq!(made(&other, "fourth"), "third");
+    }
 
     #[tokio::test]
     async fn made_up_keys_do_not_grow_the_memory() {

@@ -3,6 +3,7 @@
 //! Owns: issuing, checking, listing and revoking keys. The format is the verifier's (`portcullis_verifier::key`).
 
 pub mod api;
+pub mod pages;
 mod decide;
 mod edit;
 mod hand_over;
@@ -11,6 +12,7 @@ mod labels;
 mod networks;
 mod issue;
 mod known;
+mod overview;
 mod revoke;
 mod revoke_many;
 mod rotate;
@@ -35,12 +37,13 @@ pub use issue::{NewApiKey, issue};
 pub use known::Known;
 pub use labels::Labels;
 pub use networks::{AllowedNetworks, Extent};
-pub use revoke::{revoke, revoke_in};
+pub use overview::{Order, Overview, Page, overview};
+pub use revoke::{revoke, revoke_in, revoke_these};
 pub use revoke_many::{
     Criteria, RevokedMany, count_all_but, revoke_all_but, revoke_many, would_revoke,
 };
 pub use rotate::{NewSecret, rotate};
-pub use store::{ListApiKeys, find, list, revoke_of_organization, revoke_of_project};
+pub use store::{ListApiKeys, find, list, names_of, revoke_of_organization, revoke_of_project};
 pub use verify::{ApiKeys, Presented, Verified};
 pub use watch::{
     Leak, Remedy, end_leaked, find_leaked, raise_alert, tell_of_disuse, tell_of_expiry, tripped,

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use entity::{ApiKeyId, OrganizationId, Timestamp};
 use sea_orm::{DatabaseTransaction, DbErr};
 
@@ -5,7 +7,7 @@ use super::store;
 use crate::audit::{self, By, Event};
 use crate::platform::Refused;
 use crate::platform::db::Db;
-use crate::revocation::{self, Subject};
+use crate::revocation::{self, About, Subject};
 
 const LONGEST_REASON: usize = 500;
 
@@ -50,6 +52,35 @@ pub async fn revoke_in(
     audit::record(tx, now, by, revoked_event(organization, id, reason)).await?;
     revocation::append_revoked(tx, now, &[Subject::ApiKey(id).of(organization)]).await?;
     Ok(true)
+}
+
+/// As `revoke_in`, for several keys of an organization: which of them this call revoked.
+///
+/// # Errors
+/// When the reason is wrong or the database fails.
+pub async fn revoke_these(
+    tx: &DatabaseTransaction,
+    now: Timestamp,
+    by: &By,
+    organization: OrganizationId,
+    ids: &[ApiKeyId],
+    reason: Option<&str>,
+) -> Result<Vec<ApiKeyId>, Refused> {
+    let reason = checked_reason(reason)?;
+    // In one order, so that of two calls neither waits for the other in a circle.
+    let ids: BTreeSet<ApiKeyId> = ids.iter().copied().collect();
+    let mut revoked = Vec::new();
+    for id in ids {
+        if store::mark_revoked(tx, Some(organization), id, now, reason).await?.is_some() {
+            revoked.push(id);
+        }
+    }
+    let events = revoked.iter().map(|id| revoked_event(organization, *id, reason));
+    audit::record_many(tx, now, by, events).await?;
+    let subjects: Vec<About> =
+        revoked.iter().map(|id| Subject::ApiKey(*id).of(organization)).collect();
+    revocation::append_revoked(tx, now, &subjects).await?;
+    Ok(revoked)
 }
 
 /// What is said of a key that was revoked.

@@ -315,22 +315,47 @@ pub async fn list(
     if !which.include_decoys {
         query = query.filter(api_key::Column::IsDecoy.eq(false));
     }
-    let has_expired = api_key::Column::ExpiresAt.lte(now);
-    query = match which.status {
-        None => query,
-        Some(Status::Revoked) => query.filter(api_key::Column::RevokedAt.is_not_null()),
-        Some(Status::Expired) => {
-            query.filter(api_key::Column::RevokedAt.is_null()).filter(has_expired)
-        }
-        Some(Status::Active) => query.filter(api_key::Column::RevokedAt.is_null()).filter(
-            Condition::any().add(api_key::Column::ExpiresAt.is_null()).add(has_expired.not()),
-        ),
-    };
+    query = query.filter(is_now(which.status, now));
     if let Some(before) = which.before {
         query = query.filter(api_key::Column::Id.lt(before));
     }
     let rows = query.all(connection).await?;
     with_secrets(connection, rows).await
+}
+
+/// What those of these keys are called that are the organization's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names_of(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    ids: Vec<ApiKeyId>,
+) -> Result<HashMap<ApiKeyId, String>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = api_key::Entity::find()
+        .select_only()
+        .columns([api_key::Column::Id, api_key::Column::Name])
+        .filter(api_key::Column::OrganizationId.eq(organization))
+        .filter(api_key::Column::Id.is_in(padded(ids)));
+    let names: Vec<(ApiKeyId, String)> = query.into_tuple().all(connection).await?;
+    Ok(names.into_iter().collect())
+}
+
+/// That a key is this at the moment; none: whatever it is.
+pub(super) fn is_now(status: Option<Status>, now: Timestamp) -> Condition {
+    use api_key::Column::{ExpiresAt, RevokedAt};
+    let (all, has_expired) = (Condition::all(), ExpiresAt.lte(now));
+    match status {
+        None => all,
+        Some(Status::Revoked) => all.add(RevokedAt.is_not_null()),
+        Some(Status::Expired) => all.add(RevokedAt.is_null()).add(has_expired),
+        Some(Status::Active) => all
+            .add(RevokedAt.is_null())
+            .add(Condition::any().add(ExpiresAt.is_null()).add(has_expired.not())),
+    }
 }
 
 /// Joins each key with its current secret.

@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use entity::{AuditEventId, OrganizationId, Timestamp};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
@@ -74,12 +76,22 @@ impl From<Recorded> for Representation {
 #[schema(value_type = String, pattern = "^[a-z0-9._]{1,100}$")]
 pub struct Word(String);
 
+/// Whether a text can be an actor, an action or a target.
+pub(super) fn is_word(text: &str) -> bool {
+    let is_fine =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte);
+    (1..=100).contains(&text.len()) && text.bytes().all(is_fine)
+}
+
+/// Whether a text can be the id of a request.
+pub(super) fn is_request_id(text: &str) -> bool {
+    text.parse::<uuid::Uuid>().is_ok_and(|id| id.to_string() == text)
+}
+
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let is_fine =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte);
-        match (1..=100).contains(&text.len()) && text.bytes().all(is_fine) {
+        match is_word(&text) {
             true => Ok(Self(text)),
             false => Err(serde::de::Error::custom("is nothing that an event has")),
         }
@@ -98,9 +110,9 @@ pub struct RequestId(String);
 impl<'de> Deserialize<'de> for RequestId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match text.parse::<uuid::Uuid>() {
-            Ok(id) if id.to_string() == text => Ok(Self(text)),
-            _ => Err(serde::de::Error::custom("is no id of a request")),
+        match is_request_id(&text) {
+            true => Ok(Self(text)),
+            false => Err(serde::de::Error::custom("is no id of a request")),
         }
     }
 }
@@ -153,12 +165,9 @@ pub async fn list(
     headers: HeaderMap,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let runs_it = tenancy::find_operator(app.db.reader()).await? == Some(caller.organization);
+    let is_operator = tenancy::find_operator(app.db.reader()).await? == Some(caller.organization);
     let which = Which {
-        of: match runs_it {
-            true => Of::Operator(caller.organization),
-            false => Of::Organization(caller.organization),
-        },
+        of: Of::visible_to(caller.organization, is_operator),
         actor: query.actor.map(|word| word.0),
         action: query.action.map(|word| word.0),
         target: query.target.map(|word| word.0),
@@ -195,15 +204,30 @@ fn wanted_lines(headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
-/// All events as lines, read while they are sent. It has no time limit, for it may take long; an answer that breaks
-/// off, because the server stops or the database fails, is no whole one to the reader either.
+/// All events as lines.
 fn lines(app: App, which: Which, kind: &'static str) -> Response {
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    let write = |_, events| std::future::ready(as_lines(events)).boxed();
+    (headers, streamed(app, which, Vec::new(), write)).into_response()
+}
+
+/// How some events are written for an answer.
+pub(super) type Written = BoxFuture<'static, io::Result<Vec<u8>>>;
+
+/// All events behind what comes first, read while they are sent. It has no time limit, for it may take long; an answer
+/// that breaks off, because the server stops or the database fails, is no whole one to the reader either.
+pub(super) fn streamed(
+    app: App,
+    which: Which,
+    first: Vec<u8>,
+    write: impl Fn(App, Vec<Recorded>) -> Written + Send + Sync + 'static,
+) -> Body {
     let (batches, receiver) = mpsc::channel(BUFFER);
     let mut export = Export::new(app.clock.now(), which);
     tokio::spawn(async move {
         let stopping = app.stopping.clone();
         let ended = tokio::select! {
-            result = send_all(&app, &mut export, &batches) => result,
+            result = send_all(&app, &mut export, first, write, &batches) => result,
             () = batches.closed() => return,
             () = stopping.cancelled() => Err(io::Error::other("the server stops")),
         };
@@ -213,20 +237,24 @@ fn lines(app: App, which: Which, kind: &'static str) -> Response {
             let _ = batches.send(Err(error)).await;
         }
     });
-    let stream = futures::stream::unfold(receiver, async |mut receiver| {
+    Body::from_stream(futures::stream::unfold(receiver, async |mut receiver| {
         Some((receiver.recv().await?, receiver))
-    });
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(stream)).into_response()
+    }))
 }
 
 async fn send_all(
     app: &App,
     export: &mut Export,
+    first: Vec<u8>,
+    write: impl Fn(App, Vec<Recorded>) -> Written + Sync,
     batches: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
+    if !first.is_empty() && batches.send(Ok(first.into())).await.is_err() {
+        return Ok(());
+    }
     while let Some(events) = export.next(&app.db).await.map_err(io::Error::other)? {
-        if batches.send(Ok(as_lines(events)?.into())).await.is_err() {
+        let written = write(app.clone(), events).await?;
+        if batches.send(Ok(written.into())).await.is_err() {
             return Ok(());
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod api;
 mod export;
+pub mod pages;
 mod retention;
 mod store;
 
@@ -140,6 +141,17 @@ pub enum Of {
     Organization(OrganizationId),
     /// The organization that runs the installation, to which the events of no organization belong as well.
     Operator(OrganizationId),
+}
+
+impl Of {
+    /// What the people of an organization see, which may be the one that runs the installation.
+    #[must_use]
+    pub fn visible_to(organization: OrganizationId, is_operator: bool) -> Self {
+        match is_operator {
+            true => Self::Operator(organization),
+            false => Self::Organization(organization),
+        }
+    }
 }
 
 /// Which events; what is none does not matter.

@@ -252,6 +252,7 @@ pub async fn list(
     let which = store::ListClients {
         organization: caller.organization,
         status: query.status.map(Into::into),
+        leaves_out_deleted: false,
         name: query.name.as_ref().map(|name| name.0.as_str()),
         before: query.cursor,
         limit: query.limit.rows(),

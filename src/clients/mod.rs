@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod edit;
 mod leaked_secrets;
+pub mod pages;
 mod redirect_uri;
 mod register;
 mod remove_secret;
@@ -34,7 +35,7 @@ pub use remove_secret::remove_secret;
 pub use requested::{RequestRefused, Requested, requested};
 pub use revoke::revoke;
 pub use store::{
-    ClientSummary, belongs_to, forget_audience, has_origin, list, revoke_of_organization,
+    ClientSummary, belongs_to, forget_audience, has_origin, list, names_of, revoke_of_organization,
 };
 pub use switch::{disable, enable};
 

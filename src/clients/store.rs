@@ -155,6 +155,25 @@ pub(super) async fn find_of(
     Ok(find(connection, id).await?.filter(|client| client.organization == organization))
 }
 
+/// What those of these clients are called that there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names_of(
+    connection: &impl ConnectionTrait,
+    ids: Vec<ClientId>,
+) -> Result<HashMap<ClientId, String>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = client::Entity::find()
+        .select_only()
+        .columns([client::Column::Id, client::Column::Name])
+        .filter(client::Column::Id.is_in(padded(ids)));
+    let names: Vec<(ClientId, String)> = query.into_tuple().all(connection).await?;
+    Ok(names.into_iter().collect())
+}
+
 /// Whether the client is the organization's, also where it was disabled or deleted.
 ///
 /// # Errors
@@ -170,7 +189,10 @@ pub async fn belongs_to(
 /// Which of an organization's clients to list.
 pub(super) struct ListClients<'a> {
     pub organization: OrganizationId,
+    /// None: whatever it is.
     pub status: Option<Status>,
+    /// Whether those that were deleted are left out where no status is named.
+    pub leaves_out_deleted: bool,
     /// How the name begins.
     pub name: Option<&'a str>,
     /// Goes on after an earlier page.
@@ -189,6 +211,7 @@ pub(super) async fn list_page(
         .limit(which.limit);
     let lives = client::Column::RevokedAt.is_null();
     query = match which.status {
+        None if which.leaves_out_deleted => query.filter(lives),
         None => query,
         Some(Status::Deleted) => query.filter(client::Column::RevokedAt.is_not_null()),
         Some(Status::Disabled) => {

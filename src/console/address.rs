@@ -20,6 +20,13 @@ impl<S: Send + Sync, I: FromStr + Send> FromRequestParts<S> for Named<I> {
     }
 }
 
+/// These parameters as a query, for a link that keeps them; what is empty is left out.
+#[must_use]
+pub fn query_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
+}
+
 /// The parameters after the `?`.
 pub struct Asked(pub Parameters);
 

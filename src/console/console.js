@@ -48,3 +48,14 @@ addEventListener("keydown", (event) => {
 
 // On narrow screens the navigation is a strip; it shows where one is.
 document.querySelector("nav.sections [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+// A form that does its work once is sent once: of a double click only the first answer may show a secret.
+addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.querySelector('input[type="hidden"][name="form"]')) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+});

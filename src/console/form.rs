@@ -3,9 +3,9 @@
 use axum::http::StatusCode;
 
 use super::Person;
-use crate::http::Parameters;
-use crate::platform::FieldError;
+use crate::http::{PageError, Parameters};
 use crate::platform::entropy::random_token;
+use crate::platform::{FieldError, Refused};
 
 /// What is wrong with the fields of a form.
 #[derive(Debug, Default, Clone)]
@@ -14,6 +14,8 @@ pub struct Problems(pub Vec<FieldError>);
 /// What a form is made of besides the values of its fields.
 pub struct FormState {
     pub problems: Problems,
+    /// Why it can't be done, where that is no matter of a field: a sentence, and the status that goes with it.
+    pub refusal: Option<(StatusCode, String)>,
     /// Whether it must ask for the password.
     pub asks_password: bool,
     /// Tells this form from every other that was ever shown, so that it does its work once; see [`super::Once`].
@@ -31,7 +33,22 @@ impl FormState {
     #[must_use]
     pub fn refused(person: &Person, problems: Vec<FieldError>) -> Self {
         let problems = Problems(problems);
-        Self { problems, asks_password: person.asks_password(), id: random_token() }
+        let (asks_password, id) = (person.asks_password(), random_token());
+        Self { problems, refusal: None, asks_password, id }
+    }
+
+    /// A form that was sent and whose verb said no.
+    ///
+    /// # Errors
+    /// When there is nothing to fill in again: what it is about is gone, or was changed meanwhile, or something failed.
+    pub fn returned(person: &Person, refused: Refused) -> Result<Self, PageError> {
+        let (status, why) = match refused {
+            Refused::Invalid(problems) => return Ok(Self::refused(person, problems)),
+            Refused::Conflict(why) => (StatusCode::CONFLICT, why),
+            Refused::Forbidden(why) => (StatusCode::FORBIDDEN, why),
+            Refused::NotFound | Refused::Stale | Refused::Failed(_) => return Err(refused.into()),
+        };
+        Ok(Self { refusal: Some((status, why)), ..Self::new(person) })
     }
 
     /// What is wrong with a field, or with a part of it (`scopes[2]`).
@@ -71,12 +88,17 @@ impl FormState {
         letters.into_iter().collect::<String>() + &place
     }
 
-    /// 422 for a form that comes back.
+    /// 422 for a form that comes back because of its fields.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        if self.is_refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
+        match &self.refusal {
+            Some((status, _)) => *status,
+            None if self.is_refused() => StatusCode::UNPROCESSABLE_ENTITY,
+            None => StatusCode::OK,
+        }
     }
 
+    /// Whether something is wrong with its fields.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         !self.problems.0.is_empty()

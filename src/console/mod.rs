@@ -10,15 +10,17 @@ mod home;
 mod moment;
 mod once;
 mod person;
+mod secret;
 mod visitor;
 
-pub use address::{Asked, Named};
+pub use address::{Asked, Named, query_of};
 pub use form::{FormState, Problems, chosen, words};
 pub use frame::{Frame, Section};
 pub use home::{home, organization};
 pub use moment::{Day, Moment, Remaining, grouped};
 pub use once::{Once, Sent};
 pub use person::Person;
+pub use secret::{GRACES, SecretPage};
 pub use visitor::Visitor;
 
 use askama::Template;

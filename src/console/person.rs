@@ -28,7 +28,7 @@ pub struct Person {
     /// The moment of the request.
     pub now: Timestamp,
     pub source: audit::Source,
-    address: Option<IpAddr>,
+    pub address: Option<IpAddr>,
 }
 
 impl FromRequestParts<App> for Person {

@@ -22,14 +22,14 @@ use serde::{Deserialize, Serialize};
 pub use code::{CODE_LIFETIME, Code, issue_code};
 pub use connected::{ConnectedApp, connected_apps};
 pub use disconnect::disconnect;
-pub use end::end;
+pub use end::Ending;
 pub use end_leaked::end_leaked;
 pub use end_some::end_some;
 pub use queues::{Grants, Redemption, Step};
 pub use store::{
     Consent, EndedGrant, ListGrants, LivingGrants, clear_retry_answers, count_living,
     delete_expired_codes, end_of_organization, end_of_project, end_of_resource_server, end_of_user,
-    find, forget_consents, list, list_consents, remember_consent,
+    find, forget_consents, forget_left_out, list, list_consents, remember_consent,
 };
 
 /// What was allowed, and how far its refresh token has come.

@@ -2,17 +2,19 @@
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum_extra::extract::CookieJar;
-use entity::ClientId;
+use entity::{ClientId, Timestamp};
 
 use super::{ConnectedApp, connected_apps, disconnect};
 use crate::app::App;
-use crate::audit::Actor;
-use crate::http::{Form, Page, PageError, Source};
-use crate::identity::pages::{current_session, login_url};
+use crate::console::{Asked, Day, Frame, Person, Section, page};
+use crate::http::{Form, PageError};
 use crate::platform::Refused;
 use crate::tenancy;
+
+/// How many applications are shown, the newest.
+const APPS: usize = 100;
 
 /// An application as a person reads it.
 struct Shown {
@@ -20,61 +22,72 @@ struct Shown {
     name: String,
     organizations: Vec<String>,
     access: Vec<ShownAccess>,
-    allowed_on: String,
-    last_used_on: Option<String>,
+    allowed_at: Timestamp,
+    last_used_at: Option<Timestamp>,
 }
 
 /// What it may do at one API.
 struct ShownAccess {
     api_name: String,
     sentences: Vec<String>,
+    /// Those that reach far.
+    powerful: Vec<String>,
 }
 
 #[derive(Template)]
 #[template(path = "grants/connected_apps.html")]
-struct ConnectedAppsPage<'a> {
-    base: &'a str,
-    email: &'a str,
+struct ConnectedAppsPage {
+    frame: Frame,
+    notice: Option<&'static str>,
     apps: Vec<Shown>,
+    has_more: bool,
 }
 
-fn to_login(app: &App) -> Response {
-    let base = &app.config.base_path;
-    Redirect::to(&login_url(base, &format!("{base}/connected-apps"))).into_response()
-}
-
-/// `GET /connected-apps`
-pub async fn connected(State(app): State<App>, cookies: CookieJar) -> Result<Response, PageError> {
-    let Some(session) = current_session(&app, &cookies).await? else { return Ok(to_login(&app)) };
+/// `GET /connected-apps?done=`
+pub async fn connected(
+    State(app): State<App>,
+    person: Person,
+    Asked(asked): Asked,
+) -> Result<Response, PageError> {
+    let connected = connected_apps(app.db.reader(), person.session.user).await?;
+    let has_more = connected.len() > APPS;
     let mut apps = Vec::new();
-    for connected in connected_apps(app.db.reader(), session.user).await? {
+    for connected in connected.into_iter().take(APPS) {
         apps.push(shown(&app, connected).await?);
     }
-    let page = ConnectedAppsPage { base: &app.config.base_path, email: &session.email, apps };
-    Ok(Page::new(page).into_response())
+    let notice = "The app has no access any more. If it wants to come back, it has to ask you.";
+    let template = ConnectedAppsPage {
+        frame: person.frame(Section::ConnectedApps),
+        notice: (asked.first("done") == "ended").then_some(notice),
+        apps,
+        has_more,
+    };
+    Ok(page(template, StatusCode::OK))
+}
+
+/// `GET /connected-apps/end`, for whoever was sent to log in before an app was ended.
+pub async fn to_connected(person: Person) -> Redirect {
+    Redirect::to(&format!("{}/connected-apps", person.base))
 }
 
 /// `POST /connected-apps/end`. What has ended before stays so; the list tells the truth either way.
 pub async fn end(
     State(app): State<App>,
-    Source(source): Source,
-    cookies: CookieJar,
+    person: Person,
     Form(form): Form,
 ) -> Result<Response, PageError> {
-    let form = form?;
-    let Some(session) = current_session(&app, &cookies).await? else { return Ok(to_login(&app)) };
-    let client = form.only("client")?.parse().map_err(|_| PageError::not_found())?;
-    let by = source.by(Actor::User(session.user));
+    let client = form?.only("client")?.parse().map_err(|_| PageError::not_found())?;
     let tx = app.db.begin().await?;
-    match disconnect(&tx, app.clock.now(), &by, session.user, client).await {
+    match disconnect(&tx, person.now, &person.by(), person.session.user, client).await {
         Ok(()) => {
             tx.commit().await?;
             app.revocations.catch_up().await;
+            let to = format!("{}/connected-apps?done=ended", person.base);
+            Ok(Redirect::to(&to).into_response())
         }
-        Err(Refused::NotFound) => {}
-        Err(refused) => return Err(refused.into()),
+        Err(Refused::NotFound) => Ok(to_connected(person).await.into_response()),
+        Err(refused) => Err(refused.into()),
     }
-    Ok(Redirect::to(&format!("{}/connected-apps", app.config.base_path)).into_response())
 }
 
 /// Adds the names and sentences.
@@ -87,23 +100,25 @@ async fn shown(app: &App, connected: ConnectedApp) -> Result<Shown, PageError> {
     }
     let mut access = Vec::new();
     for (resource_server, scopes) in connected.access {
-        let found = app.resource_servers.find(&app.db, resource_server).await?;
-        access.extend(found.map(|api| ShownAccess {
+        let Some(api) = app.resource_servers.find(&app.db, resource_server).await? else {
+            continue;
+        };
+        let (powerful, usual): (Vec<_>, Vec<_>) =
+            scopes.iter().partition(|scope| api.catalog.is_powerful(scope));
+        let sentences =
+            |scopes: Vec<_>| scopes.into_iter().map(|scope| api.catalog.sentence(scope)).collect();
+        access.push(ShownAccess {
             api_name: api.name.clone(),
-            sentences: scopes.iter().map(|scope| api.catalog.sentence(scope)).collect(),
-        }));
+            sentences: sentences(usual),
+            powerful: sentences(powerful),
+        });
     }
     Ok(Shown {
         client: connected.client,
         name: client.map(|client| client.name.clone()).unwrap_or_default(),
         organizations,
         access,
-        allowed_on: day(connected.first_allowed_at),
-        last_used_on: connected.last_used_at.map(day),
+        allowed_at: connected.first_allowed_at,
+        last_used_at: connected.last_used_at,
     })
-}
-
-/// The day in UTC: the first ten characters of RFC 3339.
-fn day(at: entity::Timestamp) -> String {
-    at.to_string().chars().take(10).collect()
 }

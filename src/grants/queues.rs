@@ -1,5 +1,5 @@
-//! What every code exchange and every refresh asks of the database, asked together: those that come while it is at
-//! work go into one statement, or one transaction, right after (group commit).
+//! What every code exchange, every refresh and every revocation asks of the database, asked together: those that come
+//! while it is at work go into one statement, or one transaction, right after (group commit).
 //!
 //! Nobody is answered before the commit of what they took part in. So whoever lost a race to somebody of the same batch
 //! finds, at a second look, what the winner left.
@@ -12,7 +12,8 @@ use entity::{GrantId, Timestamp};
 use portcullis_verifier::key;
 use sea_orm::DbErr;
 
-use super::{Code, Grant, Standing, store};
+use super::end::end_all;
+use super::{Code, Ending, Grant, Standing, store};
 use crate::audit::{self, By, Event};
 use crate::platform::batch::Batcher;
 use crate::platform::db::{Db, in_time};
@@ -61,6 +62,7 @@ pub struct Grants {
     codes: Batcher<Digest, Found<Code>>,
     steps: Batcher<Step, Result<bool, DbErr>>,
     redemptions: Batcher<Redemption, Result<bool, DbErr>>,
+    endings: Batcher<Ending, Result<bool, DbErr>>,
 }
 
 impl Grants {
@@ -69,7 +71,7 @@ impl Grants {
     #[must_use]
     pub fn new(db: &Db) -> Self {
         let (of_grants, of_codes) = (db.clone(), db.clone());
-        let (of_steps, of_redemptions) = (db.clone(), db.clone());
+        let (of_steps, of_redemptions, of_endings) = (db.clone(), db.clone(), db.clone());
         Self {
             grants: Batcher::new(move |ids: Vec<GrantId>| {
                 let db = of_grants.clone();
@@ -92,6 +94,10 @@ impl Grants {
             redemptions: Batcher::new(move |redemptions: Vec<Redemption>| {
                 let db = of_redemptions.clone();
                 async move { outcomes(redemptions.len(), in_time(redeem(&db, &redemptions)).await) }
+            }),
+            endings: Batcher::new(move |endings: Vec<Ending>| {
+                let db = of_endings.clone();
+                async move { outcomes(endings.len(), in_time(end_all(&db, &endings)).await) }
             }),
         }
     }
@@ -128,6 +134,15 @@ impl Grants {
     /// When the database fails; then no code of the batch was spent, unless it failed to tell.
     pub async fn redeem(&self, redemption: Redemption) -> anyhow::Result<bool> {
         Ok(self.redemptions.ask(redemption).await??)
+    }
+
+    /// Ends it; false where there is no such grant, or none any more. The event in the audit trail and the entry in the
+    /// log are on the disk by then. Of several who end the same grant one gets true.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing of the batch has ended, unless it failed to tell.
+    pub async fn end(&self, ending: Ending) -> anyhow::Result<bool> {
+        Ok(self.endings.ask(ending).await??)
     }
 }
 

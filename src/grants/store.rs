@@ -7,7 +7,7 @@ use entity::{
     ClientId, GrantId, OrganizationId, ProjectId, ResourceServerId, Timestamp, UserId,
     authorization_code, client, consent, grant, membership, project, user,
 };
-use portcullis_verifier::ScopeSet;
+use portcullis_verifier::{Scope, ScopeSet};
 use sea_orm::sea_query::{
     CommonTableExpression, Expr, IntoIden as _, OnConflict, Order, Query, SelectStatement,
     TableRef, ValueTuple,
@@ -722,10 +722,13 @@ pub(super) async fn mark_all_ended(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
+    let which = Condition::all()
+        .add(grant::Column::Id.is_in(padded(ids.to_vec())))
+        .add(grant::Column::EndedAt.is_null());
     let rows = grant::Entity::update_many()
         .col_expr(grant::Column::EndedAt, Expr::value(now))
         .col_expr(grant::Column::RetryAnswer, Expr::value(None::<Vec<u8>>))
-        .filter(grant::Column::Id.is_in(ids.iter().copied()))
+        .filter(in_order(tx, grant::Column::Id, which))
         .filter(grant::Column::EndedAt.is_null())
         .exec_with_returning(tx)
         .await?;
@@ -844,6 +847,38 @@ pub async fn list_consents(
         }
     }
     Ok(consents)
+}
+
+/// Forgets, of what the code's user has consented to before, all that reaches into what they have left out this time,
+/// so that it is asked for again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_left_out(
+    tx: &DatabaseTransaction,
+    code: &Code,
+    left_out: &ScopeSet,
+) -> Result<(), DbErr> {
+    let same = Condition::all()
+        .add(consent::Column::UserId.eq(code.user))
+        .add(consent::Column::ClientId.eq(code.client))
+        .add(consent::Column::OrganizationId.eq(code.organization))
+        .add(consent::Column::ResourceServerId.eq(code.resource_server));
+    let rows = consent::Entity::find().filter(same.clone()).all(tx).await?;
+    let reaches_into_it = |text: &str| {
+        // What can't be read allows nothing, and may go.
+        text.parse::<Scope>().map_or(true, |scope| {
+            let is_left_out = left_out.iter().any(|it| it.meet(&scope).is_some());
+            is_left_out && !code.scopes.covers(&scope)
+        })
+    };
+    let stale: Vec<String> =
+        rows.into_iter().map(|row| row.scope).filter(|text| reaches_into_it(text)).collect();
+    if !stale.is_empty() {
+        let stale = same.add(consent::Column::Scope.is_in(stale));
+        consent::Entity::delete_many().filter(stale).exec(tx).await?;
+    }
+    Ok(())
 }
 
 /// Adds what the code is made for to what its user has consented to.

@@ -27,6 +27,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         Asset::new("portcullis.css", STYLE, include_str!("portcullis.css")),
         Asset::new("icon.svg", PICTURE, include_str!("icon.svg")),
         Asset::new("console.js", SCRIPT, include_str!("../console/console.js")),
+        Asset::new("api_keys.js", SCRIPT, include_str!("../api_keys/pages/api_keys.js")),
     ]
 });
 

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::HeaderValue;
 use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
 
 use crate::app::App;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address of the caller; none where the server was not told its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,7 @@ impl FromRequestParts<App> for ClientAddress {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         Ok(Self(peer.map(|ConnectInfo(peer)| {
-            let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+            let forwarded = parts.headers.get_all(&X_FORWARDED_FOR).iter();
             let forwarded = forwarded.map(HeaderValue::as_bytes);
             app.config.trusted_proxies.client_address(peer.ip(), forwarded)
         })))

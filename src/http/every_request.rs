@@ -1,51 +1,76 @@
 //! What every request goes through, whatever it asks for.
 //!
-//! One function, because a layer each for all of this is what a request to an endpoint that answers from memory would
+//! One service, because a layer each for all of this is what a request to an endpoint that answers from memory would
 //! spend most of its time in.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::Router;
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
-use tracing::Instrument as _;
+use futures::future::BoxFuture;
+use tower::Service;
 use uuid::Uuid;
 
-use super::{MAX_BODY, render_page_errors};
+use super::{render_page_errors, tell_rate_limit};
 use crate::app::App;
+use crate::platform::telemetry;
 
 /// The name under which a request is found in the log and in the audit trail.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// No answer but a feed takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gives the request its id and a span, bounds its time and its size, and gives the answer the headers that all have.
-pub async fn every_request(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// The service behind which all routes are: it gives a request its id, bounds its time, and gives the answer the
+/// headers that all have. What a request may send is bounded where it is read.
+#[derive(Clone)]
+pub struct EveryRequest {
+    pub app: App,
+    pub router: Router,
+}
+
+impl Service<Request> for EveryRequest {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(answer(self.clone(), request).map(Ok))
+    }
+}
+
+async fn answer(EveryRequest { app, mut router }: EveryRequest, mut request: Request) -> Response {
+    let id = Uuid::new_v4();
+    let named =
+        telemetry::Request { method: request.method().clone(), uri: request.uri().clone(), id };
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id: &str = Uuid::new_v4().as_hyphenated().encode_lower(&mut text);
-    // A span names method and path; the query may hold secrets and stays out.
-    let span =
-        tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id);
-    let id = HeaderValue::from_str(id);
+    let id = HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text));
     // Ours alone, so that nobody writes into the audit trail under another's id.
     request.headers_mut().remove(REQUEST_ID);
     if let Ok(id) = &id {
         request.headers_mut().insert(REQUEST_ID, id.clone());
     }
-    DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
-    let answer = async {
-        let unless_it_panics = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let work = async {
+        let unless_it_panics =
+            AssertUnwindSafe(async { router.call(request).await }).catch_unwind();
         match tokio::time::timeout(TIMEOUT, unless_it_panics).await {
-            Ok(Ok(response)) => response,
+            Ok(Ok(Ok(response))) => response,
             // The panic has told of itself on standard error.
             Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         }
     };
-    let mut response = render_page_errors(&app, answer.instrument(span).await);
+    let response = named.does(tell_rate_limit(work)).await;
+    let mut response = render_page_errors(&app, response);
     let headers = response.headers_mut();
     if let Ok(id) = id {
         headers.insert(REQUEST_ID, id);

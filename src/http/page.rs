@@ -12,11 +12,14 @@ pub struct Page<T> {
     status: StatusCode,
     form_target: Option<String>,
     image_source: Option<String>,
+    /// In the place of the usual policy.
+    policy: Option<&'static str>,
 }
 
 impl<T: Template> Page<T> {
     pub fn new(template: T) -> Self {
-        Self { template, status: StatusCode::OK, form_target: None, image_source: None }
+        let status = StatusCode::OK;
+        Self { template, status, form_target: None, image_source: None, policy: None }
     }
 
     #[must_use]
@@ -29,6 +32,13 @@ impl<T: Template> Page<T> {
     #[must_use]
     pub fn with_form_target(mut self, redirect_uri: &str) -> Self {
         self.form_target = form_source(redirect_uri);
+        self
+    }
+
+    /// Gives the page a policy of its own.
+    #[must_use]
+    pub fn with_policy(mut self, policy: &'static str) -> Self {
+        self.policy = Some(policy);
         self
     }
 
@@ -47,8 +57,12 @@ impl<T: Template> IntoResponse for Page<T> {
             Err(error) => return PageError::from(error).into_response(),
         };
         let mut response = (self.status, Html(html)).into_response();
-        let policy =
-            content_security_policy(self.form_target.as_deref(), self.image_source.as_deref());
+        let policy = match self.policy {
+            Some(policy) => policy.to_owned(),
+            None => {
+                content_security_policy(self.form_target.as_deref(), self.image_source.as_deref())
+            }
+        };
         if let Ok(policy) = HeaderValue::try_from(policy) {
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         }

@@ -26,6 +26,8 @@ struct ErrorPage<'a> {
     base: &'a str,
     title: &'a str,
     message: &'a str,
+    /// Whether there is no such page, so that others are named.
+    is_missing: bool,
 }
 
 /// What an error page says, on its way to `render_page_errors`.
@@ -51,7 +53,8 @@ impl PageError {
         Self::new(
             StatusCode::NOT_FOUND,
             "There is no such page",
-            "Check the address, or go back to where you came from.",
+            "The address may be mistyped, or what it led to is gone, or is not for the account that you are logged in \
+             with.",
         )
     }
 
@@ -60,7 +63,11 @@ impl PageError {
     pub fn come_back(status: StatusCode, seconds: u64) -> Self {
         let unit = if seconds == 1 { "second" } else { "seconds" };
         let message = format!("Please wait {seconds} {unit}, then try again.");
-        Self { retry_after: Some(seconds), ..Self::new(status, "Too many attempts", message) }
+        let title = match status {
+            StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
+            _ => "Too busy at this moment",
+        };
+        Self { retry_after: Some(seconds), ..Self::new(status, title, message) }
     }
 }
 
@@ -137,7 +144,8 @@ pub(super) fn render_page_errors(app: &App, mut response: Response) -> Response 
     let Some(Words { title, message }) = response.extensions_mut().remove::<Words>() else {
         return response;
     };
-    let page = ErrorPage { base: &app.config.base_path, title, message: &message };
+    let is_missing = response.status() == StatusCode::NOT_FOUND;
+    let page = ErrorPage { base: &app.config.base_path, title, message: &message, is_missing };
     let mut rendered = Page::new(page).with_status(response.status()).into_response();
     for name in [header::ALLOW, header::RETRY_AFTER] {
         if let Some(value) = response.headers_mut().remove(&name) {

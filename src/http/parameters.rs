@@ -6,7 +6,9 @@
 use axum::body::Body;
 use axum::extract::FromRequest;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use bytes::Bytes;
 use futures::StreamExt as _;
+use memchr::{memchr, memchr2};
 use percent_encoding::percent_decode;
 
 /// The largest request body that an endpoint reads, in bytes, if it does not say otherwise.
@@ -67,14 +69,18 @@ impl Parameters {
     /// When it is not UTF-8, not percent-encoded or too long.
     pub fn parse(text: &[u8]) -> Result<Self, BadParameters> {
         let mut pairs = Vec::new();
-        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let pair;
+            (pair, rest) = cut(rest, b'&');
+            if pair.is_empty() {
+                continue;
+            }
             if pairs.len() == MAX_PARAMETERS {
                 return Err(BadParameters::TooMany);
             }
-            let mut parts = pair.splitn(2, |byte| *byte == b'=');
-            let name = decode(parts.next().unwrap_or_default())?;
-            let value = decode(parts.next().unwrap_or_default())?;
-            pairs.push((name, value));
+            let (name, value) = cut(pair, b'=');
+            pairs.push((decode(name)?, decode(value)?));
         }
         Ok(Self(pairs))
     }
@@ -157,8 +163,16 @@ impl Parameters {
     }
 }
 
+/// What stands before the first of these bytes, and what stands after it.
+fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
+    match memchr(at, text) {
+        Some(place) => (&text[..place], &text[place + 1..]),
+        None => (text, &[]),
+    }
+}
+
 fn decode(encoded: &[u8]) -> Result<String, BadParameters> {
-    if !encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr2(b'%', b'+', encoded).is_none() {
         return String::from_utf8(encoded.to_vec()).map_err(|_| BadParameters::NotUtf8);
     }
     let mut rest = encoded;
@@ -182,36 +196,63 @@ impl<S: Sync> FromRequest<S> for Form {
     type Rejection = std::convert::Infallible;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(read(request).await))
+        let (parts, body) = request.into_parts();
+        Ok(Self(read(&parts.headers, body).await))
     }
 }
 
-async fn read(request: Request<Body>) -> Result<Parameters, BadParameters> {
-    if !is_form(request.headers()) {
+/// A form post with its headers, in which credentials may be.
+pub struct FormAndHeaders {
+    pub headers: HeaderMap,
+    pub form: Result<Parameters, BadParameters>,
+}
+
+impl<S: Sync> FromRequest<S> for FormAndHeaders {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let form = read(&parts.headers, body).await;
+        Ok(Self { headers: parts.headers, form })
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Parameters, BadParameters> {
+    if !is_form(headers) {
         return Err(BadParameters::NotAForm);
     }
-    let body = read_body(request.into_body(), MAX_BODY).await?;
+    let body = read_body(body, MAX_BODY).await?;
     Parameters::parse(&body)
 }
 
 /// Reads a body up to the limit. What goes beyond is read and dropped, within reason: a caller who is still sending
 /// when we hang up would not see our answer.
-pub(super) async fn read_body(body: Body, max: usize) -> Result<Vec<u8>, BadParameters> {
-    let mut read = Vec::new();
-    let mut dropped = 0;
+pub(super) async fn read_body(body: Body, max: usize) -> Result<Bytes, BadParameters> {
+    let (mut first, mut all, mut dropped) = (Bytes::new(), Vec::new(), 0);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| BadParameters::Unreadable)?;
-        if dropped == 0 && read.len() + chunk.len() <= max {
-            read.extend_from_slice(&chunk);
-        } else {
+        let length = first.len().max(all.len());
+        if dropped > 0 || length + chunk.len() > max {
             dropped += chunk.len();
+        } else if length == 0 {
+            // Nearly every body comes in one piece, which is taken as it is.
+            first = chunk;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&chunk);
         }
         if dropped > MAX_DROPPED {
             break;
         }
     }
-    if dropped == 0 { Ok(read) } else { Err(BadParameters::TooLarge) }
+    match dropped {
+        0 if all.is_empty() => Ok(first),
+        0 => Ok(all.into()),
+        _ => Err(BadParameters::TooLarge),
+    }
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -2,8 +2,9 @@
 
 use axum::body::Body;
 use axum::extract::FromRequest;
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use portcullis_verifier::Rejection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -227,10 +228,29 @@ pub struct Json<T>(pub T);
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Ok(json) => json_answer(json),
             Err(error) => Problem::from(error).into_response(),
         }
     }
+}
+
+/// An answer of JSON that is written already.
+///
+/// It has room for the headers that every answer gets besides: a map that grows is made anew.
+pub fn json_answer(json: impl Into<Body>) -> Response {
+    const HEADERS: usize = 12;
+    let mut response = Response::new(json.into());
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The same, of what nothing on the way may keep.
+pub fn secret_json_answer(json: impl Into<Body>) -> Response {
+    let mut response = json_answer(json);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -255,7 +275,7 @@ impl<S: Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for JsonUpT
 }
 
 /// A JSON body of up to so many bytes, as it was sent, for who checks its signature.
-pub struct RawJsonUpTo<const MOST: usize>(Vec<u8>);
+pub struct RawJsonUpTo<const MOST: usize>(Bytes);
 
 impl<const MOST: usize> RawJsonUpTo<MOST> {
     #[must_use]
@@ -279,7 +299,7 @@ impl<S: Sync, const MOST: usize> FromRequest<S> for RawJsonUpTo<MOST> {
 }
 
 /// A body that says that it is JSON, of so many bytes at most.
-pub(super) async fn read_json(request: Request<Body>, max: usize) -> Result<Vec<u8>, Problem> {
+pub(super) async fn read_json(request: Request<Body>, max: usize) -> Result<Bytes, Problem> {
     let is_json = request
         .headers()
         .get(header::CONTENT_TYPE)

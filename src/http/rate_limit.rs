@@ -1,12 +1,10 @@
 //! How a caller is told of its rate limit: the `RateLimit-Policy` and `RateLimit` fields
 //! (draft-ietf-httpapi-ratelimit-headers-11), and `Retry-After` where it is over.
 
-use std::sync::{Arc, OnceLock};
+use std::cell::OnceCell;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 
 use crate::rate_limit::{Standing, WINDOW};
@@ -14,27 +12,27 @@ use crate::rate_limit::{Standing, WINDOW};
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Where whoever takes from a quota leaves word for the answer.
-#[derive(Clone, Default)]
-struct Told(Arc<OnceLock<Standing>>);
-
-/// Layer: the answer to a call that counted against a quota says how much is left, whatever the answer is.
-pub async fn tell_rate_limit(mut request: Request, next: Next) -> Response {
-    let told = Told::default();
-    request.extensions_mut().insert(told.clone());
-    let mut response = next.run(request).await;
-    if let Some(standing) = told.0.get() {
-        write_rate_limit(response.headers_mut(), standing);
-    }
-    response
+tokio::task_local! {
+    /// Where whoever takes from a quota leaves word for the answer.
+    static STANDING: OnceCell<Standing>;
 }
 
-/// Leaves word for the answer to this request, where its route has the layer.
-pub fn leave_standing(extensions: &Extensions, standing: Standing) {
-    if let Some(told) = extensions.get::<Told>() {
-        // One request has one credential: the first word stands.
-        let _ = told.0.set(standing);
-    }
+/// The answer to a call that counted against a quota says how much is left, whatever the answer is.
+pub(super) async fn tell_rate_limit(answer: impl Future<Output = Response>) -> Response {
+    let told = async {
+        let mut response = answer.await;
+        if let Some(standing) = STANDING.with(|standing| standing.get().copied()) {
+            write_rate_limit(response.headers_mut(), &standing);
+        }
+        response
+    };
+    STANDING.scope(OnceCell::new(), told).await
+}
+
+/// Leaves word for the answer to the request that this task is about.
+pub fn leave_standing(standing: Standing) {
+    // One request has one credential: the first word stands. Without a request nobody is told.
+    let _ = STANDING.try_with(|told| told.set(standing));
 }
 
 /// Writes the fields that tell how a rate limit stands.

@@ -22,12 +22,12 @@ impl FromRequestParts<App> for Source {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, app).await?;
-        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Self(audit::Source {
             address: address.map(|address| address.to_string()),
-            user_agent: text(header::USER_AGENT.as_str())
+            user_agent: text(&header::USER_AGENT)
                 .map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-            request_id: text(REQUEST_ID.as_str()).map(str::to_owned),
+            request_id: text(&REQUEST_ID).map(str::to_owned),
         }))
     }
 }

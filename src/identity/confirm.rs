@@ -48,21 +48,54 @@ pub async fn confirm_password(
     session: &Session,
     attempt: PasswordAttempt,
 ) -> anyhow::Result<Confirmation> {
-    if let Err(throttled) = limits.login(&session.email, attempt.address) {
-        if throttled.is_news {
-            record_throttling(db, now, source, &session.email, throttled.limit).await?;
-        }
-        return Ok(Confirmation::Throttled(throttled.wait));
-    }
-    let found = store::find_credentials(db.reader(), &session.email).await?;
-    let stored = found.filter(|found| !found.is_suspended && found.user == session.user);
-    let checked = passwords.check(attempt.password, stored.map(|it| it.password_hash)).await?;
+    let attempted =
+        check_attempt(db, passwords, limits, now, source.clone(), session, attempt).await?;
+    let is_right = match attempted {
+        Attempted::Throttled(wait) => return Ok(Confirmation::Throttled(wait)),
+        Attempted::Right { .. } => true,
+        Attempted::Wrong => false,
+    };
     let tx = db.begin().await?;
-    let is_confirmed =
-        checked != Checked::Wrong && store::mark_authenticated(&tx, session.id, now).await?;
+    let is_confirmed = is_right && store::mark_authenticated(&tx, session.id, now).await?;
     let action = if is_confirmed { "user.password_confirmed" } else { "user.password_refused" };
     let by = source.by(Actor::User(session.user));
     audit::record(&tx, now, &by, Event::new(action, session.user)).await?;
     tx.commit().await?;
     Ok(if is_confirmed { Confirmation::Confirmed } else { Confirmation::Wrong })
+}
+
+/// What a password is that was entered.
+pub(super) enum Attempted {
+    /// It is the one of which this is the hash.
+    Right {
+        hash: String,
+    },
+    Wrong,
+    Throttled(Duration),
+}
+
+/// Counts the attempt, and checks the password. Only what is throttled is written down here.
+pub(super) async fn check_attempt(
+    db: &Db,
+    passwords: &Passwords,
+    limits: &RateLimits,
+    now: Timestamp,
+    source: Source,
+    session: &Session,
+    attempt: PasswordAttempt,
+) -> anyhow::Result<Attempted> {
+    if let Err(throttled) = limits.login(&session.email, attempt.address) {
+        if throttled.is_news {
+            record_throttling(db, now, source, &session.email, throttled.limit).await?;
+        }
+        return Ok(Attempted::Throttled(throttled.wait));
+    }
+    let found = store::find_credentials(db.reader(), &session.email).await?;
+    let stored = found.filter(|found| !found.is_suspended && found.user == session.user);
+    let stored = stored.map(|found| found.password_hash);
+    match passwords.check(attempt.password, stored.clone()).await? {
+        Checked::Wrong => Ok(Attempted::Wrong),
+        // Without a hash to be checked against, every password is wrong.
+        _ => Ok(stored.map_or(Attempted::Wrong, |hash| Attempted::Right { hash })),
+    }
 }

@@ -39,7 +39,7 @@ impl CheckedUser {
             String::new()
         });
         let name = checked_name("name", new.name, &mut errors).to_owned();
-        check_password(new.password, &mut errors);
+        check_password("password", new.password, &mut errors);
         if !errors.is_empty() {
             return Err(Refused::Invalid(errors));
         }
@@ -47,12 +47,13 @@ impl CheckedUser {
     }
 }
 
-fn check_password(password: &SecretString, errors: &mut Vec<FieldError>) {
+/// The rules for every password that somebody chooses.
+pub(super) fn check_password(field: &str, password: &SecretString, errors: &mut Vec<FieldError>) {
     let length = password.expose_secret().chars().count();
     if length < SHORTEST_PASSWORD {
-        errors.push(FieldError::new("password", "must have at least 12 characters"));
+        errors.push(FieldError::new(field, "must have at least 12 characters"));
     } else if length > LONGEST_PASSWORD {
-        errors.push(FieldError::new("password", "must have at most 256 characters"));
+        errors.push(FieldError::new(field, "must have at most 256 characters"));
     }
 }
 

@@ -2,12 +2,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use entity::{Timestamp, UserId};
-use sea_orm::DbErr;
+use sea_orm::{DatabaseTransaction, DbErr};
 use secrecy::SecretString;
 
+use super::normalized_email;
 use super::session::{SessionToken, begin_session};
-use super::{normalized_email, store};
-use crate::audit::{self, Actor, By, Event, Source};
+use super::store::{self, Credentials};
+use crate::audit::{self, Actor, Event, Source};
 use crate::platform::db::Db;
 use crate::platform::password::{Checked, Passwords};
 use crate::rate_limit::{Limited, RateLimits};
@@ -53,41 +54,59 @@ pub async fn log_in(
     let found = store::find_credentials(db.reader(), &email).await?;
     let stored = found.as_ref().map(|found| found.password_hash.clone());
     let checked = passwords.check(attempt.password.clone(), stored).await?;
-    match found {
-        Some(found) if checked != Checked::Wrong && !found.is_suspended => {
-            if checked == Checked::RightButOutdated {
-                let hash = passwords.hash(attempt.password).await?;
-                store::update_password_hash(db.writer(), found.user, &hash).await?;
-            }
-            Ok(Login::Done(begin(db, now, source, attempt.lifetime, found.user).await?))
-        }
-        found => {
-            let by: By = source.by(Actor::Anonymous);
-            let event = Event {
-                action: "user.login_failed",
-                target: found.map(|found| found.user.to_string()),
-                organization: None,
-                detail: None,
-            };
-            audit::record(db.writer(), now, &by, event).await?;
-            Ok(Login::Refused)
+    if checked != Checked::Wrong
+        && let Some(found) = found.as_ref().filter(|found| !found.is_suspended)
+    {
+        let hash = match checked {
+            Checked::RightButOutdated => passwords.hash(attempt.password).await?,
+            _ => found.password_hash.clone(),
+        };
+        let session = begin_by(db, now, source.clone(), attempt.lifetime, found, &hash).await?;
+        if let Some(session) = session {
+            return Ok(Login::Done(session));
         }
     }
+    let event = Event {
+        action: "user.login_failed",
+        target: found.map(|found| found.user.to_string()),
+        organization: None,
+        detail: None,
+    };
+    audit::record(db.writer(), now, &source.by(Actor::Anonymous), event).await?;
+    Ok(Login::Refused)
+}
+
+/// Begins a session by these credentials, if they are the account's still; `hash` is what the password's hash is from
+/// now on. Whoever changes the password ends the sessions that there are: no further one begins by the old password,
+/// nor does that come back in a fresh hash.
+async fn begin_by(
+    db: &Db,
+    now: Timestamp,
+    source: Source,
+    lifetime: Duration,
+    found: &Credentials,
+    hash: &str,
+) -> Result<Option<SessionToken>, DbErr> {
+    let tx = db.begin().await?;
+    if !store::replace_password_hash(&tx, found.user, &found.password_hash, hash).await? {
+        return Ok(None);
+    }
+    let session = begin(&tx, now, source, lifetime, found.user).await?;
+    tx.commit().await?;
+    Ok(Some(session))
 }
 
 /// Begins the session of somebody whose identity is established.
 pub(super) async fn begin(
-    db: &Db,
+    tx: &DatabaseTransaction,
     now: Timestamp,
     source: Source,
     lifetime: Duration,
     user: UserId,
 ) -> Result<SessionToken, DbErr> {
-    let tx = db.begin().await?;
-    let session = begin_session(&tx, now, lifetime, user).await?;
+    let session = begin_session(tx, now, lifetime, user, &source).await?;
     let by = source.by(Actor::User(user));
-    audit::record(&tx, now, &by, Event::new("user.logged_in", user)).await?;
-    tx.commit().await?;
+    audit::record(tx, now, &by, Event::new("user.logged_in", user)).await?;
     Ok(session)
 }
 

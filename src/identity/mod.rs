@@ -2,11 +2,15 @@
 //!
 //! Does not own: which organization they belong to (tenancy), or what they have allowed (grants).
 
+mod change_password;
 mod confirm;
 mod create_user;
+mod device;
 mod email;
+mod end_sessions;
 mod login;
 pub mod pages;
+mod rename;
 mod session;
 mod setup;
 mod store;
@@ -14,15 +18,22 @@ mod store;
 use entity::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
+pub use change_password::{
+    CheckedPassword, NewPassword, PasswordCheck, change_password, check_new_password,
+};
 pub use confirm::{Confirmation, PasswordAttempt, confirm_password, is_confirmed};
 pub use create_user::{CheckedUser, NewUser, create_user, insert_user};
+pub use device::device;
 pub use email::normalized_email;
+pub use end_sessions::{end_other_sessions, end_own_session};
 pub use login::{Login, LoginAttempt, log_in};
-pub use session::{Session, SessionToken, end_session, find_session};
+pub use rename::rename;
+pub use session::{OpenSession, Session, SessionToken, end_session, find_session};
 pub use setup::{SetUp, SetUpRefused, is_set_up, link_is_valid, make_setup_link, set_up};
 pub use store::{
-    ListUsers, delete_expired, delete_sessions, find_user, find_user_by_email, list_users,
-    lock_active_user, mark_erased, mark_resumed, mark_suspended, search_users,
+    ListUsers, delete_expired, delete_sessions, find_user, find_user_by_email, find_users,
+    list_sessions, list_users, lock_active_user, mark_erased, mark_resumed, mark_suspended,
+    search_users,
 };
 
 /// The `[login]` section.

@@ -7,7 +7,7 @@ use portcullis_verifier::key;
 use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::store;
+use super::store::{self, NewSession};
 use crate::audit::{self, Actor, Event, Source};
 use crate::platform::db::Db;
 use crate::platform::entropy::random_token;
@@ -45,22 +45,37 @@ pub struct Session {
     pub authenticated_at: Timestamp,
 }
 
+/// A session as its person sees it in the list of them.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    pub id: SessionId,
+    pub began_at: Timestamp,
+    /// When the password was last entered.
+    pub authenticated_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// What the browser said of itself at the login.
+    pub user_agent: Option<String>,
+    /// The address that the login came from.
+    pub address: Option<String>,
+}
+
 pub(super) async fn begin_session(
     connection: &impl ConnectionTrait,
     now: Timestamp,
     lifetime: Duration,
     user: UserId,
+    source: &Source,
 ) -> Result<SessionToken, DbErr> {
     let token = SessionToken::random();
-    store::insert_session(
-        connection,
-        SessionId::new(now),
-        token.digest(),
+    let new = NewSession {
+        id: SessionId::new(now),
+        digest: token.digest(),
         user,
-        now,
-        now + lifetime,
-    )
-    .await?;
+        began_at: now,
+        expires_at: now + lifetime,
+        source,
+    };
+    store::insert_session(connection, new).await?;
     Ok(token)
 }
 

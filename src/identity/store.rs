@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use entity::{SessionId, Timestamp, UserId, installation, session, setup_link, user};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -6,8 +8,9 @@ use sea_orm::{
     Set,
 };
 
-use super::{Session, User, UserStatus};
-use crate::platform::db::{begins_with, search_text};
+use super::{OpenSession, Session, User, UserStatus};
+use crate::audit::Source;
+use crate::platform::db::{begins_with, padded, search_text};
 
 fn user(row: user::Model) -> User {
     User {
@@ -36,6 +39,21 @@ pub async fn find_user_by_email(
     email: &str,
 ) -> Result<Option<User>, DbErr> {
     Ok(user::Entity::find().filter(user::Column::Email.eq(email)).one(connection).await?.map(user))
+}
+
+/// Those of these accounts that there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_users(
+    connection: &impl ConnectionTrait,
+    ids: Vec<UserId>,
+) -> Result<HashMap<UserId, User>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = user::Entity::find().filter(user::Column::Id.is_in(padded(ids)));
+    Ok(found.all(connection).await?.into_iter().map(|row| (row.id, user(row))).collect())
 }
 
 /// Every user, oldest first.
@@ -202,36 +220,62 @@ pub(super) async fn find_credentials(
     }))
 }
 
-pub(super) async fn update_password_hash(
-    connection: &impl ConnectionTrait,
+/// Puts one password hash in the place of another, if that is the account's still and nobody has suspended it; holds the
+/// account's row until the end of the transaction. With the same hash twice it finds out whether it is still good.
+pub(super) async fn replace_password_hash(
+    tx: &DatabaseTransaction,
     id: UserId,
-    hash: &str,
-) -> Result<(), DbErr> {
-    user::Entity::update_many()
-        .col_expr(user::Column::PasswordHash, Expr::value(hash))
+    from: &str,
+    to: &str,
+) -> Result<bool, DbErr> {
+    let updated = user::Entity::update_many()
+        .col_expr(user::Column::PasswordHash, Expr::value(to))
         .filter(user::Column::Id.eq(id))
-        // An account that was erased since the password was checked gets none again.
-        .filter(user::Column::ErasedAt.is_null())
-        .exec(connection)
+        .filter(user::Column::PasswordHash.eq(from))
+        .filter(user::Column::SuspendedAt.is_null())
+        .exec(tx)
         .await?;
-    Ok(())
+    Ok(updated.rows_affected == 1)
+}
+
+/// Whether the account is there to be called by another name.
+pub(super) async fn update_name(
+    tx: &DatabaseTransaction,
+    id: UserId,
+    name: &str,
+) -> Result<bool, DbErr> {
+    let updated = user::Entity::update_many()
+        .col_expr(user::Column::Name, Expr::value(name))
+        .filter(user::Column::Id.eq(id))
+        .filter(user::Column::SuspendedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(updated.rows_affected == 1)
+}
+
+/// A session to be.
+pub(super) struct NewSession<'a> {
+    pub id: SessionId,
+    pub digest: [u8; 32],
+    pub user: UserId,
+    pub began_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub source: &'a Source,
 }
 
 pub(super) async fn insert_session(
     connection: &impl ConnectionTrait,
-    id: SessionId,
-    digest: [u8; 32],
-    user: UserId,
-    now: Timestamp,
-    expires_at: Timestamp,
+    new: NewSession<'_>,
 ) -> Result<(), DbErr> {
     let row = session::ActiveModel {
-        id: Set(id),
-        digest: Set(digest.to_vec()),
-        user_id: Set(user),
-        created_at: Set(now),
-        authenticated_at: Set(now),
-        expires_at: Set(expires_at),
+        id: Set(new.id),
+        digest: Set(new.digest.to_vec()),
+        user_id: Set(new.user),
+        created_at: Set(new.began_at),
+        authenticated_at: Set(new.began_at),
+        expires_at: Set(new.expires_at),
+        user_agent: Set(new.source.user_agent.clone()),
+        address: Set(new.source.address.clone()),
     };
     row.insert(connection).await?;
     Ok(())
@@ -281,6 +325,62 @@ pub(super) async fn delete_session(
         .exec_with_returning(tx)
         .await?;
     Ok(rows.first().map(|row| row.user_id))
+}
+
+/// The person's sessions that are still good, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_sessions(
+    connection: &impl ConnectionTrait,
+    user: UserId,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<OpenSession>, DbErr> {
+    let rows = session::Entity::find()
+        .filter(session::Column::UserId.eq(user))
+        .filter(session::Column::ExpiresAt.gt(now))
+        .order_by_desc(session::Column::Id)
+        .limit(limit)
+        .all(connection)
+        .await?;
+    let open = rows.into_iter().map(|row| OpenSession {
+        id: row.id,
+        began_at: row.created_at,
+        authenticated_at: row.authenticated_at,
+        expires_at: row.expires_at,
+        user_agent: row.user_agent,
+        address: row.address,
+    });
+    Ok(open.collect())
+}
+
+/// Whether this call ended the session, and it was this person's.
+pub(super) async fn delete_own_session(
+    tx: &DatabaseTransaction,
+    user: UserId,
+    id: SessionId,
+) -> Result<bool, DbErr> {
+    let deleted = session::Entity::delete_many()
+        .filter(session::Column::Id.eq(id))
+        .filter(session::Column::UserId.eq(user))
+        .exec(tx)
+        .await?;
+    Ok(deleted.rows_affected == 1)
+}
+
+/// Logs the user out everywhere but in one session; says of how many.
+pub(super) async fn delete_other_sessions(
+    tx: &DatabaseTransaction,
+    user: UserId,
+    kept: SessionId,
+) -> Result<u64, DbErr> {
+    let deleted = session::Entity::delete_many()
+        .filter(session::Column::UserId.eq(user))
+        .filter(session::Column::Id.ne(kept))
+        .exec(tx)
+        .await?;
+    Ok(deleted.rows_affected)
 }
 
 pub(super) async fn is_set_up(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {

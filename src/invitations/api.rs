@@ -197,7 +197,7 @@ async fn power<'a>(
 }
 
 /// Sends the letter, for which nobody waits.
-fn send(app: &App, open: &OpenInvitation, link: &SecretString) {
+pub(super) fn send(app: &App, open: &OpenInvitation, link: &SecretString) {
     let Some(mailer) = app.mailer.clone() else { return };
     let host = Url::parse(&app.config.issuer).ok();
     let host = host.as_ref().and_then(Url::host_str).unwrap_or_default();

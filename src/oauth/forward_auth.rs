@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_verifier::rejection::{InvalidToken, Unavailability};
 use portcullis_verifier::{Principal, Rejection, Scope, ScopeSet};
@@ -71,14 +71,13 @@ pub async fn any(
     State(app): State<App>,
     address: ClientAddress,
     Source(source): Source,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
     // 1. What is required, and at which API?
-    let question = Question::parse(query.as_deref().unwrap_or_default())?;
+    let question = Question::parse(request.uri().query().unwrap_or_default())?;
     let (resource, api) = resource(&app, question.resource.as_deref()).await?;
     // 2. Who calls? Proxies take nothing but 401 and 403 for a refusal, so that is what garbage gets too.
-    let credential = bearer_credential(&headers).map_err(|rejection| match rejection {
+    let credential = bearer_credential(request.headers()).map_err(|rejection| match rejection {
         Rejection::MalformedRequest(_) => refuse(InvalidToken::Malformed),
         other => Problem::rejected(other),
     })?;
@@ -209,6 +208,8 @@ impl Admitted {
         let principal = &self.principal;
         let mut response = StatusCode::OK.into_response();
         let headers = response.headers_mut();
+        // All that are told here, and those that every answer gets: a map that grows is made anew.
+        headers.reserve(20);
         let mut tell = |name: HeaderName, value: &str| -> Result<(), Problem> {
             headers.insert(name, HeaderValue::try_from(value)?);
             Ok(())

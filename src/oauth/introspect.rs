@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::{AccessTokenClaims, ScopeSet, bearer_token};
@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 use super::client_authentication::{ClientCredentials, client_credentials};
 use super::{ErrorCode, OAuthError};
-use crate::api_keys::{AllowedNetworks, Asker as KeyAsker, Presented, UsedFrom, Wanted};
+use crate::api_keys::{AllowedNetworks, Asker as KeyAsker, Known, Presented, UsedFrom, Wanted};
 use crate::app::App;
 use crate::audit;
 use crate::clients::{self, Client};
 use crate::grants;
-use crate::http::{Form, Parameters, Source};
+use crate::http::{FormAndHeaders, Parameters, Source, secret_json_answer};
 use crate::resource_servers::{self, ResourceServer};
 
 /// Who asks.
@@ -35,10 +35,9 @@ enum Asker {
 pub async fn post(
     State(app): State<App>,
     Source(source): Source,
-    headers: HeaderMap,
-    Form(parameters): Form,
+    FormAndHeaders { headers, form }: FormAndHeaders,
 ) -> Result<Response, OAuthError> {
-    let parameters = parameters?;
+    let parameters = form?;
     let asker = authenticate(&app, &headers, &parameters).await?;
     let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
     let answer = match &asker {
@@ -62,8 +61,7 @@ pub async fn post(
         }
     };
     let answer = answer.unwrap_or(Bytes::from_static(br#"{"active":false}"#));
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, answer).into_response())
+    Ok(secret_json_answer(answer))
 }
 
 /// A resource server by its credential, as bearer token or as Basic password under its id; else a confidential client.
@@ -158,27 +156,9 @@ async fn api_key(
     let (db, revocations, limits) = (&app.db, &app.revocations, &app.key_limits);
     let verified = app.api_keys.verify(db, revocations, limits, now, &presented).await?;
     let Some((known, scopes)) = verified.valid() else { return Ok(None) };
-    let key = &known.key;
-    let allowed_ips = match key.allowed_networks {
-        AllowedNetworks::Only(_) => Some(key.allowed_networks.texts()),
-        AllowedNetworks::Anywhere => None,
-    };
-    let answer = ActiveKey {
-        active: true,
-        token_type: "api_key",
-        iss: &app.config.issuer,
-        sub: key.id,
-        api_key: key.id,
-        org: key.organization,
-        project: key.project,
-        creator: key.created_by,
-        owner: key.owner,
-        scope: &scopes,
-        iat: key.created_at.unix_seconds(),
-        exp: known.ends().map(Timestamp::unix_seconds),
-        allowed_ips,
-    };
-    Ok(Some(serde_json::to_vec(&answer)?.into()))
+    let issuer = &app.config.issuer;
+    let render = || serde_json::to_vec(&ActiveKey::new(issuer, &known, &scopes)).map(Bytes::from);
+    Ok(Some(known.as_introspected.with(&scopes, render)?))
 }
 
 /// What there is to know of an API key that is good (RFC 7662 §2.2).
@@ -200,6 +180,31 @@ struct ActiveKey<'a> {
     exp: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_ips: Option<Vec<String>>,
+}
+
+impl<'a> ActiveKey<'a> {
+    fn new(issuer: &'a str, known: &Known, scopes: &'a ScopeSet) -> Self {
+        let key = &known.key;
+        let allowed_ips = match key.allowed_networks {
+            AllowedNetworks::Only(_) => Some(key.allowed_networks.texts()),
+            AllowedNetworks::Anywhere => None,
+        };
+        Self {
+            active: true,
+            token_type: "api_key",
+            iss: issuer,
+            sub: key.id,
+            api_key: key.id,
+            org: key.organization,
+            project: key.project,
+            creator: key.created_by,
+            owner: key.owner,
+            scope: scopes,
+            iat: key.created_at.unix_seconds(),
+            exp: known.ends().map(Timestamp::unix_seconds),
+            allowed_ips,
+        }
+    }
 }
 
 /// A refresh token that would be accepted now, for the client that it was issued to.

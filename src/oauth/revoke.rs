@@ -1,7 +1,7 @@
 //! `POST /oauth/revoke`: the end of a token, by the client that has it (RFC 7009).
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::OAuthError;
@@ -9,8 +9,8 @@ use super::client_authentication::authenticate;
 use crate::app::App;
 use crate::audit::Actor;
 use crate::clients::Client;
-use crate::grants;
-use crate::http::{Form, Source};
+use crate::grants::Ending;
+use crate::http::{FormAndHeaders, Source};
 use crate::tokens::{inspect, revoke_access_token};
 
 /// `POST /oauth/revoke`, RFC 7009 §2. A refresh token takes its grant along; an access token goes alone.
@@ -19,20 +19,18 @@ use crate::tokens::{inspect, revoke_access_token};
 pub async fn post(
     State(app): State<App>,
     Source(source): Source,
-    headers: HeaderMap,
-    Form(parameters): Form,
+    FormAndHeaders { headers, form }: FormAndHeaders,
 ) -> Result<Response, OAuthError> {
-    let parameters = parameters?;
+    let parameters = form?;
     let client = authenticate(&app, &headers, &parameters).await?;
     let token = parameters.get("token")?.ok_or_else(|| OAuthError::missing("token"))?;
     let by = source.by(Actor::Client(client.id));
     let has_changed = match app.refresh_tokens.decode(token) {
         Some(refresh_token) => {
-            let grant = grants::find(app.db.reader(), refresh_token.grant).await?;
-            let is_own = grant.is_some_and(|grant| grant.client == client.id);
-            is_own
-                && grants::end(&app.db, app.clock.now(), &by, refresh_token.grant, "revoked")
-                    .await?
+            let id = refresh_token.grant;
+            let found = app.grants.find(id).await?;
+            let is_own = found.is_some_and(|found| found.of.client == client.id);
+            is_own && app.grants.end(Ending::of_grant(id, "revoked", app.clock.now(), &by)).await?
         }
         None => end_access_token(&app, &client, &by, token).await?,
     };
@@ -52,7 +50,7 @@ async fn end_access_token(
     let keys = app.signer.public_keys();
     match inspect(&keys, &app.config.issuer, &app.revocations, now, token) {
         Some(claims) if claims.client_id == client.id.to_string() => {
-            revoke_access_token(&app.db, now, by, &claims).await?;
+            revoke_access_token(&app.db, &app.grants, now, by, &claims).await?;
             Ok(true)
         }
         _ => Ok(false),

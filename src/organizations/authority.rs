@@ -3,7 +3,7 @@ use portcullis_verifier::ScopeSet;
 use sea_orm::DatabaseTransaction;
 
 use crate::platform::Refused;
-use crate::tenancy::{self, Role, RoleRef};
+use crate::tenancy::{self, Membership, Role, RoleRef};
 
 /// On whose authority an organization's people change.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +50,13 @@ impl Authority<'_> {
             is_owner: membership.role.is_owner() && has_everything,
         })
     }
+}
+
+/// Whether a member by themselves may give this role, or take it away: what a page offers them. The verbs ask anew.
+#[must_use]
+pub fn may_give(giver: &Membership, role: RoleRef, scopes: &ScopeSet) -> bool {
+    let is_owner = giver.role.is_owner();
+    Reach { scopes: giver.scopes.clone(), is_owner }.check(role, scopes).is_ok()
 }
 
 impl Reach {

@@ -17,7 +17,7 @@ mod remove_member;
 mod suspend_user;
 mod delete_resource_server;
 
-pub use authority::Authority;
+pub use authority::{Authority, may_give};
 pub use change_member_role::change_member_role;
 pub use close_organization::{Closed, close_organization};
 pub use delete_project::delete_project;

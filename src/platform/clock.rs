@@ -2,10 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use entity::Timestamp;
-use time::OffsetDateTime;
 
 /// A source of the present time.
 #[derive(Clone, Debug)]
@@ -27,7 +26,10 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => OffsetDateTime::now_utc().into(),
+            Self::System => {
+                let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+            }
             Self::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
         }
     }

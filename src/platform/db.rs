@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use migration::{Migrator, MigratorTrait as _};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query, ValueTuple};
 use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectOptions, ConnectionTrait, Database,
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IdenStatic as _,
-    Iterable as _, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityName as _, EntityTrait,
+    IdenStatic as _, Iterable as _, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value,
 };
 use url::Url;
 
@@ -235,40 +235,60 @@ pub fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
 /// Inserts these rows, of which every column is set, by one statement. Its text is that of the next power of two: the
 /// rows that fill it up say that they are none.
 ///
+/// The text is put together here: to have it made of a query costs as much as the database's own work.
+///
 /// # Errors
 /// When the database fails, or a column is not set.
 pub async fn insert_all<A: ActiveModelTrait>(
     connection: &impl ConnectionTrait,
     rows: &[A],
 ) -> Result<(), DbErr> {
-    const NEW: &str = "new";
-    // What both databases call the columns of a list of values.
-    let named = |at: usize| Expr::col((NEW, format!("column{}", at + 1)));
+    let Some(last) = rows.last() else { return Ok(()) };
     let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter().collect();
-    let mut tuples = Vec::with_capacity(rows.len().next_power_of_two());
-    for row in rows {
-        let values = columns.iter().map(|column| {
-            row.get(*column).into_value().ok_or_else(|| DbErr::AttrNotSet(column.as_str().into()))
-        });
-        tuples.push(values.collect::<Result<Vec<Value>, DbErr>>()?);
-    }
-    if tuples.is_empty() {
-        return Ok(());
-    }
-    let tuples = padded(tuples).into_iter().enumerate().map(|(at, mut values)| {
+    let count = rows.len().next_power_of_two();
+    let mut values: Vec<Value> = Vec::with_capacity(count * (columns.len() + 1));
+    for at in 0..count {
+        let row = rows.get(at).unwrap_or(last);
+        for column in &columns {
+            let value = row.get(*column).into_value();
+            values.push(value.ok_or_else(|| DbErr::AttrNotSet(column.as_str().into()))?);
+        }
         values.push((at < rows.len()).into());
-        ValueTuple::Many(values)
-    });
-    let mut select = Query::select();
-    select
-        .exprs((0..columns.len()).map(named))
-        .from_values(tuples, NEW)
-        .and_where(named(columns.len()).eq(true));
-    let mut insert = Query::insert();
-    let insert = insert.into_table(A::Entity::default()).columns(columns).select_from(select);
-    let insert = insert.map_err(|error| DbErr::Custom(error.to_string()))?;
-    connection.execute(insert).await?;
+    }
+    let (backend, table) = (connection.get_database_backend(), A::Entity::default());
+    let names: Vec<String> = columns.iter().map(|it| format!("\"{}\"", it.as_str())).collect();
+    // What both databases call the columns of a list of values; the one beyond the row's says whether it is one.
+    let taken: Vec<String> = (1..=columns.len()).map(|at| format!("column{at}")).collect();
+    let sql = format!(
+        "INSERT INTO \"{}\" ({}) SELECT {} FROM (VALUES {}) AS \"new\" WHERE column{}",
+        table.table_name(),
+        names.join(", "),
+        taken.join(", "),
+        tuples(backend, count, columns.len() + 1),
+        columns.len() + 1,
+    );
+    connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     Ok(())
+}
+
+/// So many tuples of so many parameters each.
+fn tuples(backend: DbBackend, count: usize, width: usize) -> String {
+    if backend == DbBackend::Sqlite {
+        let tuple = format!("({})", vec!["?"; width].join(","));
+        return vec![tuple.as_str(); count].join(",");
+    }
+    let mut text = String::with_capacity(count * (width * 7 + 3));
+    for at in 0..count {
+        let numbers: Vec<String> =
+            (1..=width).map(|place| format!("${}", at * width + place)).collect();
+        if at > 0 {
+            text.push(',');
+        }
+        text.push('(');
+        text.push_str(&numbers.join(","));
+        text.push(')');
+    }
+    text
 }
 
 /// A name as it is searched for: without regard to case and the space around it.
@@ -314,4 +334,15 @@ pub fn is_busy(error: &anyhow::Error) -> bool {
                 Some(DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout))
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_stand_as_each_database_has_them() {
+        assert_eq!(tuples(DbBackend::Sqlite, 2, 3), "(?,?,?),(?,?,?)");
+        assert_eq!(tuples(DbBackend::Postgres, 2, 2), "($1,$2),($3,$4)");
+    }
 }

@@ -18,9 +18,9 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// The resource servers that this process has seen lately.
 pub struct ResourceServers {
     by_id: Cache<ResourceServerId, Arc<ResourceServer>>,
-    by_audience: Cache<String, ResourceServerId>,
-    /// With the end of a credential that has been rotated.
-    by_credential: Cache<[u8; 32], (ResourceServerId, Option<Timestamp>)>,
+    by_audience: Cache<String, Arc<ResourceServer>>,
+    /// With the end of a credential that has been rotated. Each call of theirs is looked up here, and nowhere else.
+    by_credential: Cache<[u8; 32], (Arc<ResourceServer>, Option<Timestamp>)>,
     /// The one that is meant where none is named, if there is just one.
     only_shared: Cache<(), Option<ResourceServerId>>,
     /// Counts the invalidations.
@@ -69,18 +69,17 @@ impl ResourceServers {
         db: &Db,
         audience: &str,
     ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
-        if let Some(id) = self.by_audience.get(audience).await {
-            return self.find(db, id).await;
+        if let Some(known) = self.by_audience.get(audience).await {
+            return Ok(Some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let Some(found) = store::find_by_audience(db.reader(), audience).await? else {
-            return Ok(None);
-        };
-        self.by_audience.insert(audience.to_owned(), found.id).await;
+        let found = store::find_by_audience(db.reader(), audience).await?.map(Arc::new);
+        let Some(found) = found else { return Ok(None) };
+        self.by_audience.insert(audience.to_owned(), found.clone()).await;
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.by_audience.invalidate(audience).await;
         }
-        self.find(db, found.id).await
+        Ok(Some(found))
     }
 
     /// The one resource server that every organization may use, beside the management API; none where there are more, or
@@ -118,18 +117,21 @@ impl ResourceServers {
         digest: [u8; 32],
     ) -> Result<Option<Arc<ResourceServer>>, DbErr> {
         let is_good = |end: Option<Timestamp>| end.is_none_or(|end| end > now);
-        if let Some((id, end)) = self.by_credential.get(&digest).await {
-            return if is_good(end) { self.find(db, id).await } else { Ok(None) };
+        if let Some((known, end)) = self.by_credential.get(&digest).await {
+            return Ok(is_good(end).then_some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
         let Some((id, end)) = store::find_id_by_credential(db.reader(), digest).await? else {
             return Ok(None);
         };
-        self.by_credential.insert(digest, (id, end)).await;
+        let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
+            return Ok(None);
+        };
+        self.by_credential.insert(digest, (found.clone(), end)).await;
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.by_credential.invalidate(&digest).await;
         }
-        if is_good(end) { self.find(db, id).await } else { Ok(None) }
+        Ok(is_good(end).then_some(found))
     }
 
     /// Forgets all of them; the next request reads anew.

@@ -58,6 +58,16 @@ impl Catalog {
         left
     }
 
+    /// Whether a scope reaches so far that people should think twice: it administers, is a wildcard, or takes along
+    /// what only an admin may grant.
+    #[must_use]
+    pub fn is_powerful(&self, scope: &Scope) -> bool {
+        let unfiltered = scope.without_filter();
+        let needs_admin =
+            |entry: &CatalogScope| entry.needs_admin && unfiltered.covers(&entry.scope);
+        scope.action() == "admin" || scope.is_wildcard() || self.0.iter().any(needs_admin)
+    }
+
     /// What to tell a person that this scope allows.
     #[must_use]
     pub fn sentence(&self, scope: &Scope) -> String {
@@ -159,6 +169,29 @@ mod tests {
         assert_eq!(within("read", "read"), "read");
         // And nobody grants what they may not do themselves.
         assert_eq!(within("write:keys", "read"), "read:keys");
+    }
+
+    #[test]
+    fn what_reaches_far_is_powerful() {
+        let entry = |scope: &str, needs_admin| CatalogScope {
+            scope: scope.parse().unwrap(),
+            sentence: "x".to_owned(),
+            needs_admin,
+        };
+        let catalog = Catalog(vec![
+            entry("read:members", false),
+            entry("export:members", true),
+            entry("write:keys", false),
+        ]);
+        let is_powerful = |scope: &str| catalog.is_powerful(&scope.parse().unwrap());
+        for scope in
+            ["admin", "admin:keys/eu", "*", "*:keys", "write", "read", "export:members", "export"]
+        {
+            assert!(is_powerful(scope), "{scope}");
+        }
+        for scope in ["read:members", "read:members/*", "write:keys", "write:members"] {
+            assert!(!is_powerful(scope), "{scope}");
+        }
     }
 
     #[test]

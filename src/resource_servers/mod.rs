@@ -10,6 +10,7 @@ mod create;
 mod edit;
 mod leaked_credential;
 mod management;
+pub mod pages;
 mod rotate_credential;
 mod store;
 
@@ -25,7 +26,10 @@ pub use edit::{ResourceServerChanges, edit, refusal};
 pub use leaked_credential::{LeakedCredential, end_leaked_credential};
 pub use management::{adopt_management_api, ensure_management_api, management_catalog, scopes};
 pub use rotate_credential::rotate_credential;
-pub use store::{delete_of_organization, find_by_audience, list_all, list_offered, mark_deleted};
+pub use store::{
+    delete_of_organization, find_by_audience, find_id_by_audience, list_all, list_offered,
+    mark_deleted,
+};
 
 use crate::revocation::LONGEST_TOKEN_LIFETIME;
 use crate::signing::Algorithm;

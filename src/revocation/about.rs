@@ -55,6 +55,12 @@ impl Subject {
 }
 
 impl About {
+    /// Whose tokens and keys it is about; none: everybody's.
+    #[must_use]
+    pub fn organization(&self) -> Option<OrganizationId> {
+        self.audience.organization
+    }
+
     /// A token, as far as its claims tell whose it is and for whom.
     #[must_use]
     pub fn token(

@@ -59,7 +59,7 @@ pub(super) async fn append(
             organization_id: Set(about.audience.organization),
             resource_server_id: Set(about.audience.resource_server),
         });
-        revocation::Entity::insert_many(rows).exec_without_returning(tx).await?;
+        db::insert_all(tx, &rows.collect::<Vec<_>>()).await?;
     }
     db::notify(tx, CHANNEL).await
 }

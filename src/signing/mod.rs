@@ -8,13 +8,16 @@ mod algorithm;
 pub mod api;
 mod generate;
 mod keyring;
+pub mod pages;
 mod rotate;
 mod signer;
 mod store;
 
 pub use algorithm::Algorithm;
 pub use keyring::State;
-pub use rotate::{Rotated, ensure_active, retire_expired, rotate, rotate_or_begin};
+pub use rotate::{
+    Rotated, ensure_active, retire_expired, rotate, rotate_away_from, rotate_or_begin,
+};
 pub use signer::Signer;
 pub use store::{SigningKeySummary, find, list, list_page};
 

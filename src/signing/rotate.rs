@@ -68,6 +68,32 @@ pub async fn rotate(
     sealing_key: &SealingKey,
     algorithm: Algorithm,
 ) -> Result<Rotated, Refused> {
+    rotate_from(db, now, by, sealing_key, algorithm, None).await
+}
+
+/// The same, but only from this key: whoever asks for it twice gets it once.
+///
+/// # Errors
+/// `Stale` when another key is active by now; and as above.
+pub async fn rotate_away_from(
+    db: &Db,
+    now: Timestamp,
+    by: &By,
+    sealing_key: &SealingKey,
+    algorithm: Algorithm,
+    active: SigningKeyId,
+) -> Result<Rotated, Refused> {
+    rotate_from(db, now, by, sealing_key, algorithm, Some(active)).await
+}
+
+async fn rotate_from(
+    db: &Db,
+    now: Timestamp,
+    by: &By,
+    sealing_key: &SealingKey,
+    algorithm: Algorithm,
+    expected: Option<SigningKeyId>,
+) -> Result<Rotated, Refused> {
     let next = generated(algorithm).await?;
     let tx = db.begin().await?;
     // Taken first for its lock: of two rotations at once the second finds the first one's result.
@@ -76,11 +102,14 @@ pub async fn rotate(
     let Some(upcoming) = store::find_current(&tx, algorithm, State::Upcoming).await? else {
         return Err(Refused::Conflict(format!("there is no {algorithm} key to rotate")));
     };
+    let retiring = store::find_current(&tx, algorithm, State::Active).await?;
+    if expected.is_some() && expected != retiring {
+        return Err(Refused::Stale);
+    }
     if store::count_published(&tx).await? >= MOST_PUBLISHED {
         let why = "There were many rotations within the last day; wait until a key of theirs has retired.";
         return Err(Refused::Conflict(why.to_owned()));
     }
-    let retiring = store::find_current(&tx, algorithm, State::Active).await?;
     if let Some(retiring) = retiring {
         store::retire(&tx, retiring, now + LONGEST_TOKEN_LIFETIME).await?;
     }

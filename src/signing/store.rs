@@ -15,7 +15,7 @@ use super::{Algorithm, State};
 use crate::platform::master_key::SealingKey;
 
 /// What people see of a signing key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct SigningKeySummary {
     pub id: SigningKeyId,
     pub kid: String,
@@ -58,6 +58,34 @@ pub async fn list_page(
     limit: u64,
 ) -> Result<Vec<SigningKeySummary>, DbErr> {
     let mut query = signing_key::Entity::find().order_by_desc(signing_key::Column::Id).limit(limit);
+    if let Some(before) = before {
+        query = query.filter(signing_key::Column::Id.lt(before));
+    }
+    Ok(query.all(connection).await?.into_iter().map(summary).collect())
+}
+
+/// Upcoming, active and retiring keys, newest first.
+pub(super) async fn list_published(
+    connection: &impl ConnectionTrait,
+) -> Result<Vec<SigningKeySummary>, DbErr> {
+    let rows = signing_key::Entity::find()
+        .filter(signing_key::Column::State.ne(State::Retired.as_str()))
+        .order_by_desc(signing_key::Column::Id)
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(summary).collect())
+}
+
+/// Some of the keys that are no longer published, newest first.
+pub(super) async fn list_retired(
+    connection: &impl ConnectionTrait,
+    before: Option<SigningKeyId>,
+    limit: u64,
+) -> Result<Vec<SigningKeySummary>, DbErr> {
+    let mut query = signing_key::Entity::find()
+        .filter(signing_key::Column::State.eq(State::Retired.as_str()))
+        .order_by_desc(signing_key::Column::Id)
+        .limit(limit);
     if let Some(before) = before {
         query = query.filter(signing_key::Column::Id.lt(before));
     }

@@ -23,13 +23,13 @@ pub use role::{
     NewRole, Role, RoleChanges, RoleRef, create_role, delete_role, edit_role, scopes_of_role,
 };
 pub use store::{
-    ListMembers, MemberRole, OwnRoles, delete_members, delete_membership, delete_memberships,
-    erase_invitations_to, find_leak_policy, find_member, find_membership, find_operator,
-    find_organization, find_organization_by_name, find_project, find_role, first_member,
-    hold_project, insert_membership, insert_organization, is_closed, is_last_owner, list_members,
-    list_memberships, list_organizations, list_projects, list_roles, lock_organization,
-    mark_organization_closed, mark_project_deleted, own_roles_of, revoke_invitations_into,
-    set_operator, sole_ownerships,
+    ListMembers, MemberRole, OwnRoles, count_members_by_role, delete_members, delete_membership,
+    delete_memberships, erase_invitations_to, find_leak_policy, find_member, find_membership,
+    find_operator, find_organization, find_organization_by_name, find_project, find_role,
+    first_member, hold_project, insert_membership, insert_organization, is_closed, is_last_owner,
+    list_members, list_memberships, list_organizations, list_projects, list_roles,
+    lock_organization, mark_organization_closed, mark_project_deleted, members_among, own_roles_of,
+    project_names, revoke_invitations_into, set_operator, sole_ownerships,
 };
 
 /// An organization.

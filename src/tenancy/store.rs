@@ -377,6 +377,21 @@ pub async fn list_projects(
     Ok(query.all(connection).await?.into_iter().map(project).collect())
 }
 
+/// What these projects of the organization are called, also those that were deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn project_names(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    ids: Vec<ProjectId>,
+) -> Result<HashMap<ProjectId, String>, DbErr> {
+    let found = project::Entity::find()
+        .filter(project::Column::OrganizationId.eq(organization))
+        .filter(project::Column::Id.is_in(padded(ids)));
+    Ok(found.all(connection).await?.into_iter().map(|row| (row.id, row.name)).collect())
+}
+
 pub(super) async fn update_project(
     tx: &DatabaseTransaction,
     organization: OrganizationId,
@@ -878,6 +893,45 @@ async fn members(
             })
         })
         .collect()
+}
+
+/// Which of these people belong to the organization.
+///
+/// # Errors
+/// When the database fails.
+pub async fn members_among(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    users: Vec<UserId>,
+) -> Result<BTreeSet<UserId>, DbErr> {
+    if users.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let query = membership::Entity::find()
+        .select_only()
+        .column(membership::Column::UserId)
+        .filter(membership::Column::OrganizationId.eq(organization))
+        .filter(membership::Column::UserId.is_in(padded(users)));
+    let users: Vec<UserId> = query.into_tuple().all(connection).await?;
+    Ok(users.into_iter().collect())
+}
+
+/// How many members have each role, as the rows spell it. A role that nobody has is not among them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_members_by_role(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+) -> Result<HashMap<String, i64>, DbErr> {
+    let query = membership::Entity::find()
+        .select_only()
+        .column(membership::Column::Role)
+        .column_as(membership::Column::UserId.count(), "members")
+        .filter(membership::Column::OrganizationId.eq(organization))
+        .group_by(membership::Column::Role);
+    let counts: Vec<(String, i64)> = query.into_tuple().all(connection).await?;
+    Ok(counts.into_iter().collect())
 }
 
 /// The member of that role who has been there longest.

@@ -7,7 +7,7 @@ use portcullis_verifier::claims::{Status, StatusListReference};
 use portcullis_verifier::network::Network;
 use sea_orm::{ConnectionTrait, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::TokenSettings;
 use crate::grants::Grant;
@@ -99,18 +99,13 @@ struct Claims<'a> {
 /// What a token is called that is told by its kind (RFC 8693 §3).
 pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// The body of a successful answer (RFC 6749 §5.1).
-#[derive(Serialize)]
+/// A successful answer (RFC 6749 §5.1).
 pub struct TokenResponse {
-    #[serde(serialize_with = "exposed")]
     access_token: SecretString,
-    token_type: &'static str,
     expires_in: u64,
-    #[serde(serialize_with = "exposed_if_any", skip_serializing_if = "Option::is_none")]
     refresh_token: Option<SecretString>,
     scope: String,
     /// Of an exchange (RFC 8693 §2.2.1).
-    #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<&'static str>,
 }
 
@@ -125,17 +120,36 @@ impl TokenResponse {
     pub fn expires_in(&self) -> u64 {
         self.expires_in
     }
-}
 
-fn exposed<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose_secret())
-}
-
-fn exposed_if_any<S: Serializer>(
-    secret: &Option<SecretString>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(|secret| secret.expose_secret()).serialize(serializer)
+    /// The body of the answer.
+    ///
+    /// Put together as it is, for nothing of it holds a character that JSON escapes: tokens are base64url, base62 and
+    /// dots, and the grammar of scopes has neither quotes nor backslashes.
+    #[must_use]
+    pub fn to_json(&self) -> SecretString {
+        let token = self.access_token.expose_secret();
+        let refresh_token = self.refresh_token.as_ref().map(|token| token.expose_secret());
+        let expires_in = self.expires_in.to_string();
+        let mut json = String::with_capacity(256 + token.len() + self.scope.len());
+        for part in [r#"{"access_token":""#, token, r#"","token_type":"Bearer","expires_in":"#] {
+            json.push_str(part);
+        }
+        json.push_str(&expires_in);
+        let optional = [
+            (r#","refresh_token":""#, refresh_token),
+            (r#","scope":""#, Some(self.scope.as_str())),
+            (r#","issued_token_type":""#, self.issued_token_type),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                json.push_str(name);
+                json.push_str(value);
+                json.push('"');
+            }
+        }
+        json.push('}');
+        json.into()
+    }
 }
 
 /// A token that nobody has yet: what is to be told of its status is not written down.
@@ -231,7 +245,6 @@ pub fn issue(
     let entry = authority.place.map(|place| entry(authority, place, token, now, expires_at));
     let response = TokenResponse {
         access_token,
-        token_type: "Bearer",
         expires_in: lifetime.as_secs(),
         refresh_token,
         scope,
@@ -271,4 +284,33 @@ fn entry(
         }
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_json() {
+        let mut response = TokenResponse {
+            access_token: "eyJ.a-b_c.d".into(),
+            expires_in: 600,
+            refresh_token: None,
+            scope: "read:tenants/* write:users".to_owned(),
+            issued_token_type: None,
+        };
+        let json = |response: &TokenResponse| -> serde_json::Value {
+            serde_json::from_str(response.to_json().expose_secret()).unwrap()
+        };
+        let mut expected = serde_json::json!({
+            "access_token": "eyJ.a-b_c.d", "token_type": "Bearer", "expires_in": 600,
+            "scope": "read:tenants/* write:users"
+        });
+        assert_eq!(json(&response), expected);
+        response.refresh_token = Some("pc_rt_1".into());
+        response.issued_token_type = Some(ACCESS_TOKEN_TYPE);
+        expected["refresh_token"] = "pc_rt_1".into();
+        expected["issued_token_type"] = ACCESS_TOKEN_TYPE.into();
+        assert_eq!(json(&response), expected);
+    }
 }

@@ -161,7 +161,7 @@ async fn advance(
     let minted =
         issue(mint.signer, mint.issuer, mint.settings, mint.now, &authority, Some(successor))?;
     let (response, entry) = minted.into_parts();
-    let answer = SecretString::from(serde_json::to_string(&response)?);
+    let answer = response.to_json();
     let retry_answer = retry_key(presented)
         .seal(answer.expose_secret().as_bytes(), asked.scope.unwrap_or_default().as_bytes())?;
     // The token's place and the step belong together; whoever loses the race leaves neither behind.

@@ -1,10 +1,11 @@
 use entity::{OrganizationId, Timestamp, TokenId};
 use portcullis_verifier::AccessTokenClaims;
 
-use crate::audit::{self, By, Event};
+use crate::audit::By;
+use crate::grants::{Ending, Grants};
 use crate::platform::db::Db;
-use crate::resource_servers::find_by_audience;
-use crate::revocation::{self, About};
+use crate::resource_servers::find_id_by_audience;
+use crate::revocation::About;
 
 /// Enters one access token into the log by its `jti`; its grant and its siblings live on.
 ///
@@ -12,23 +13,20 @@ use crate::revocation::{self, About};
 /// When the database fails, or the claims are not ones that we issued.
 pub async fn revoke_access_token(
     db: &Db,
+    grants: &Grants,
     now: Timestamp,
     by: &By,
     claims: &AccessTokenClaims,
 ) -> anyhow::Result<()> {
     let token: TokenId = claims.jti.parse()?;
-    let mut event = Event::new("access_token.revoked", token);
-    event.organization = claims.org.as_deref().map(str::parse::<OrganizationId>).transpose()?;
+    let organization = claims.org.as_deref().map(str::parse::<OrganizationId>).transpose()?;
     // Ours have one audience; of one that is registered no more everybody in the organization is told.
     let mut audiences = claims.aud.iter();
     let resource_server = match (audiences.next(), audiences.next()) {
-        (Some(audience), None) => find_by_audience(db.reader(), audience).await?,
+        (Some(audience), None) => find_id_by_audience(db.reader(), audience).await?,
         _ => None,
     };
-    let about = About::token(token, event.organization, resource_server.map(|found| found.id));
-    let tx = db.begin().await?;
-    audit::record(&tx, now, by, event).await?;
-    revocation::append_revoked(&tx, now, &[about]).await?;
-    tx.commit().await?;
+    let about = About::token(token, organization, resource_server);
+    grants.end(Ending::of_access_token(token, about, now, by)).await?;
     Ok(())
 }

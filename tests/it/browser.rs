@@ -165,3 +165,69 @@ async fn the_first_owner_sets_the_server_up() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_unticks_what_an_application_should_not_do() {
+    let Some(world) = World::on(Database::Sqlite).await else { return };
+    let mut listener = Listener::start().await;
+    let mut app = world
+        .registers(|new| {
+            new.redirect_uris = vec!["http://127.0.0.1/callback".to_owned()];
+            new.audiences[0].allowed = "admin".parse().unwrap();
+        })
+        .await;
+    app.redirect_uri = listener.redirect_uri.clone();
+    let mut tool = world
+        .registers(|new| {
+            new.name = "acme-cli";
+            new.redirect_uris = vec!["http://127.0.0.1/callback".to_owned()];
+            new.is_confidential = false;
+            new.grant_types.retain(|it| *it != portcullis::clients::GrantType::ClientCredentials);
+        })
+        .await;
+    tool.redirect_uri = listener.redirect_uri.clone();
+    Browser::does(async |browser| {
+        browser.goes_to(&link(&world, &app, "read:tenants *:users")).await;
+        browser.fills("email", "ada@example.com").await;
+        browser.fills("password", PASSWORD).await;
+        browser.presses("Log in").await;
+        browser.photographs("consent-powerful").await;
+        for scope in ["read:tenants", "*:users"] {
+            clicks(browser, &format!("input[value='{scope}']")).await;
+        }
+        browser.presses("Allow").await;
+        assert!(browser.reads("[role=alert]").await.contains("Tick at least one thing"));
+        browser.photographs("consent-nothing-ticked").await;
+        clicks(browser, "input[value='read:tenants']").await;
+        browser.presses("Allow").await;
+        let tokens = app.redeems(&listener.receives()["code"]).await;
+        assert_eq!(tokens.member("scope"), "read:tenants");
+
+        browser.goes_to(&link(&world, &tool, "read:tenants read:users")).await;
+        assert_eq!(browser.reads("h1").await, "Allow this command line?");
+        browser.photographs("consent-command-line").await;
+        clicks(browser, "main p a").await;
+        browser.waits_for("#email").await;
+        browser.photographs("login-as-somebody-else").await;
+        clicks(browser, "main .notice a").await;
+        browser.waits_for("input[name=ticks]").await;
+        clicks(browser, "input[value='read:tenants']").await;
+        browser.presses("Allow").await;
+        let tokens = tool.redeems(&listener.receives()["code"]).await;
+        assert_eq!(tokens.member("scope"), "read:users");
+
+        browser.goes_to(&world.server.url("/nowhere")).await;
+        browser.photographs("not-found").await;
+        browser.goes_to(&world.server.url("/account")).await;
+        browser.opens_menu("Your account").await;
+        browser.presses("Log out").await;
+        assert_eq!(browser.reads("[role=status]").await, "You are logged out.");
+        browser.photographs("login-logged-out").await;
+    })
+    .await;
+}
+
+async fn clicks(browser: &Browser, selector: &str) {
+    let found = browser.client.find(fantoccini::Locator::Css(selector)).await.unwrap();
+    found.click().await.unwrap();
+}

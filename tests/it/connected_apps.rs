@@ -220,14 +220,14 @@ async fn the_page_shows_and_ends_them(
     let Some(world) = World::on(database).await else { return };
     let app = world.registers(|new| new.name = "Dash <b>board</b>").await;
     let ada = &world.owner;
-    for sent in [
-        ada.gets("/connected-apps").await,
-        ada.posts("/connected-apps/end", &[("client", &app.id)]).await,
-    ] {
-        assert_eq!(sent.header("location"), "/login?next=%2Fconnected-apps", "{sent:?}");
-    }
+    let sent = ada.gets("/connected-apps").await;
+    assert_eq!(sent.header("location"), "/login?next=%2Fconnected-apps", "{sent:?}");
+    let sent = ada.posts("/connected-apps/end", &[("client", &app.id)]).await;
+    assert_eq!(sent.header("location"), "/login?next=%2Fconnected-apps%2Fend", "{sent:?}");
     ada.logs_in().await;
-    assert!(ada.gets("/").await.text.contains("href=\"/connected-apps\""));
+    let back = ada.gets("/connected-apps/end").await;
+    assert_eq!(back.header("location"), "/connected-apps", "{back:?}");
+    assert!(ada.follows(&back).await.text.contains("href=\"/connected-apps\""));
     let empty = ada.gets("/connected-apps").await;
     assert!(empty.text.contains("No application has access"), "{}", empty.text);
 
@@ -245,7 +245,7 @@ async fn the_page_shows_and_ends_them(
     ] {
         assert!(page.text.contains(words), "{words} is not in {}", page.text);
     }
-    assert!(!page.text.contains("<script") && !page.text.contains("<b>board"), "{}", page.text);
+    assert!(!page.text.contains("<script>") && !page.text.contains("<b>board"), "{}", page.text);
 
     // Somebody else's form, and nonsense, end nothing of hers.
     let bob = world.member("bob@example.com", Role::Member).await;
@@ -262,7 +262,7 @@ async fn the_page_shows_and_ends_them(
     let ended = end(ada, &app.id).await;
     assert_eq!(
         (ended.status, ended.header("location")),
-        (StatusCode::SEE_OTHER, "/connected-apps")
+        (StatusCode::SEE_OTHER, "/connected-apps?done=ended")
     );
     assert!(!lives(&world, &given).await);
     assert!(ada.gets("/connected-apps").await.text.contains("No application has access"));

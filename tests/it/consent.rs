@@ -299,3 +299,176 @@ async fn a_public_application_of_the_companys_own_is_known_by_its_site_alone(
         }
     }
 }
+
+/// Posts what the page would with these scopes left ticked.
+async fn ticks(
+    person: &Person,
+    query: &[(&str, &str)],
+    organization: entity::OrganizationId,
+    scopes: &[&str],
+) -> Answer {
+    let request = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    let organization = organization.to_string();
+    let mut form = vec![
+        ("request", &*request),
+        ("organization", &*organization),
+        ("ticks", "shown"),
+        ("decision", "allow"),
+    ];
+    form.extend(scopes.iter().map(|scope| ("scope", *scope)));
+    person.posts("/oauth/authorize/consent", &form).await
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unticked_is_neither_granted_nor_remembered(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let (app, ada) = (world.confidential_app().await, &world.owner);
+    ada.logs_in().await;
+    let request = app.request("write:tenants read:users");
+    let page = ada.visits(&request).await;
+    for scope in ["write:tenants", "read:users"] {
+        let ticked = format!("name=\"scope\" value=\"{scope}\" checked>");
+        assert!(page.text.contains(&ticked), "{page:?}");
+    }
+    assert!(page.text.contains("name=\"ticks\""), "{page:?}");
+
+    let narrowed = Redirected::of(&ticks(ada, &request, world.organization, &["read:users"]).await);
+    let tokens = app.redeems(narrowed.get("code")).await;
+    // RFC 6749 §3.3: who gets less than was asked for is told so.
+    assert_eq!(tokens.member("scope"), "read:users");
+    assert_eq!(claims(tokens.member("access_token"))["scope"], "read:users");
+    let told = introspect(&world.server, &world.credential, tokens.member("access_token")).await;
+    assert_eq!(told.json["scope"], "read:users");
+    let refreshed = app.refreshes(tokens.member("refresh_token")).await;
+    assert_eq!(refreshed.member("scope"), "read:users");
+    let (action, detail) = last_event(&world).await;
+    assert_eq!((&*action, &detail["scopes"]), ("consent.given", &"read:users".into()));
+    assert_eq!(consents(&world).await, 1);
+
+    // The same again is known, more is asked about.
+    let known = Redirected::of(&ada.visits(&app.request("read:users")).await);
+    assert_eq!(token(&app, &known).await["scope"], "read:users");
+    assert_status(&ada.visits(&request).await, 200);
+    let silent = Redirected::of(&ada.visits(&with(&request, "prompt", "none")).await);
+    assert_eq!(silent.get("error"), "consent_required");
+
+    // Once all of it was allowed, unticking takes it back: the next request asks.
+    world.server.passes(Duration::from_millis(1));
+    let both = ["write:tenants", "read:users"];
+    let all = Redirected::of(&ticks(ada, &request, world.organization, &both).await);
+    assert_eq!(token(&app, &all).await["scope"], "read:users write:tenants");
+    assert_eq!(ada.visits(&request).await.status, 303, "it is known now");
+    world.server.passes(Duration::from_millis(1));
+    ticks(ada, &with(&request, "prompt", "consent"), world.organization, &["read:users"]).await;
+    assert_status(&ada.visits(&request).await, 200);
+    assert_status(&ada.visits(&app.request("read:tenants")).await, 200);
+    assert_eq!(ada.visits(&app.request("read:users")).await.status, 303);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_tick_grants_nothing_and_none_is_asked_again(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let (app, ada) = (world.confidential_app().await, &world.owner);
+    ada.logs_in().await;
+    let request = app.request("read:tenants read:users");
+    for forged in
+        [&["admin"][..], &["write:users", "*"], &["write:tenants"], &["\"><x"], &[""], &[]]
+    {
+        let page = ticks(ada, &request, world.organization, forged).await;
+        assert_status(&page, 422);
+        assert!(page.text.contains("role=\"alert\">Tick at least one thing"), "{page:?}");
+        assert!(!page.text.contains("checked") && page.text.contains("value=\"allow\""));
+        assert!(!page.text.contains("value=\"admin\""), "{page:?}");
+    }
+    assert_eq!(consents(&world).await, 0);
+    let forged = ["read:users", "admin", "write:tenants", "write:users"];
+    let answer = ticks(ada, &request, world.organization, &forged).await;
+    assert_eq!(token(&app, &Redirected::of(&answer)).await["scope"], "read:users");
+
+    // Within the role that counts: hers in the second organization leaves nothing of what is ticked here.
+    let second = world.second_organization("Second", Role::Viewer).await;
+    let app = world.registers(|new| {
+        new.audiences[0].allowed = "read:tenants write:users admin".parse().unwrap();
+    });
+    let app = app.await;
+    let request = app.request("read:tenants write:users");
+    let answer = ticks(ada, &request, second, &["write:users"]).await;
+    assert_eq!(token(&app, &Redirected::of(&answer)).await["scope"], "read:users");
+    // No ticks were shown: it is all or nothing, as ever.
+    let place = world.organization.to_string();
+    let answer = chooses(ada, &request, &place).await;
+    assert_eq!(token(&app, &Redirected::of(&answer)).await["scope"], "read:tenants write:users");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn powerful_scopes_are_set_apart() {
+    let Some(world) = World::on(Database::Sqlite).await else { return };
+    let app = world.registers(|new| {
+        new.audiences[0].allowed = "admin".parse().unwrap();
+    });
+    let (app, ada) = (app.await, &world.owner);
+    ada.logs_in().await;
+    let page = ada.visits(&app.request("read:tenants *:users")).await;
+    let (usual, powerful) = page.text.split_once("class=\"powerful\"").unwrap();
+    assert!(usual.contains("See your tenants") && !usual.contains("with users"), "{page:?}");
+    assert!(powerful.contains("Do everything with users"), "{page:?}");
+    // One alone can't be unticked: that is what "deny" is for.
+    let page = ada.visits(&app.request("admin")).await;
+    assert!(page.text.contains("class=\"powerful\"") && !page.text.contains("checkbox"));
+    let page = ada.visits(&app.request("read:tenants")).await;
+    assert!(!page.text.contains("class=\"powerful\"") && !page.text.contains("checkbox"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_this_computer_is_shown_as_what_it_is() {
+    let Some(world) = World::on(Database::Sqlite).await else { return };
+    let ada = &world.owner;
+    ada.logs_in().await;
+    for (uri, is_confidential, warns) in [
+        ("http://127.0.0.1/callback", false, true),
+        ("http://[::1]/callback", false, true),
+        ("http://127.0.0.1/callback", true, false),
+        ("https://app.example.com/callback", false, false),
+        ("com.example.app:/callback", false, false),
+    ] {
+        let app = world.registers(|new| {
+            new.redirect_uris = vec![uri.to_owned()];
+            new.is_confidential = is_confidential;
+            if !is_confidential {
+                new.grant_types
+                    .retain(|it| *it != portcullis::clients::GrantType::ClientCredentials);
+            }
+        });
+        let app = app.await;
+        let page = ada.visits(&app.request("read:tenants")).await;
+        assert_status(&page, 200);
+        assert_eq!(page.text.contains("<h1>Allow this command line?</h1>"), warns, "{page:?}");
+        assert_eq!(page.text.contains("Only go on if you have just started it yourself"), warns);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_the_one_logged_in_can_change_that() {
+    let Some(world) = World::on(Database::Sqlite).await else { return };
+    let (app, ada) = (world.confidential_app().await, &world.owner);
+    ada.logs_in().await;
+    let request = app.request("read:tenants");
+    let page = ada.visits(&request).await;
+    let link = page.text.split("<a href=\"/login?next=").nth(1).unwrap().split('"').next().unwrap();
+    let login = ada.gets(&format!("/login?next={link}")).await;
+    assert!(login.text.contains("You are logged in as"), "{login:?}");
+    assert!(login.text.contains("name=\"password\""), "{login:?}");
+    let policy = login.header("content-security-policy");
+    assert!(policy.ends_with("form-action 'self' https://app.example.com"), "{policy}");
+    // An application that wants a fresh login gets one.
+    let answer = ada.visits(&with(&request, "prompt", "login")).await;
+    let login = ada.follows(&answer).await;
+    assert!(!login.text.contains("You are logged in as"), "{login:?}");
+    assert!(login.text.contains("name=\"password\""), "{login:?}");
+}

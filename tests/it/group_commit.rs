@@ -1,10 +1,11 @@
-//! Refreshes and code exchanges that are carried out together: each gets its own answer, and what one is refused is no
+//! Refreshes, code exchanges and revocations that are carried out together: each gets its own answer, and what one is refused is no
 //! matter of its neighbours.
 
 use std::collections::{BTreeMap, HashSet};
 
-use entity::{audit_event, authorization_code, grant, project, user};
-use futures::future::join_all;
+use entity::{audit_event, authorization_code, grant, project, revocation, user};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
 use portcullis::audit::By;
 use portcullis::tenancy::{self, NewProject, Role};
 use reqwest::StatusCode;
@@ -69,11 +70,7 @@ fn grant_of(tokens: &Answer) -> String {
 }
 
 async fn grants_created(world: &World) -> u64 {
-    audit_event::Entity::find()
-        .filter(audit_event::Column::Action.eq("grant.created"))
-        .count(world.server.app.db.reader())
-        .await
-        .unwrap()
+    events(world, "grant.created").await
 }
 
 async fn grants_of_people(world: &World) -> u64 {
@@ -167,6 +164,53 @@ async fn of_one_code_many_times_in_a_batch_one_wins_and_only_its_grant_ends(
     let made = u64::try_from(AT_ONCE).unwrap();
     assert_eq!(grants_created(&world).await, made);
     assert_eq!(grants_of_people(&world).await, made);
+}
+
+async fn log_entries(world: &World) -> u64 {
+    revocation::Entity::find().count(world.server.app.db.reader()).await.unwrap()
+}
+
+async fn events(world: &World, action: &str) -> u64 {
+    let events = audit_event::Entity::find().filter(audit_event::Column::Action.eq(action));
+    events.count(world.server.app.db.reader()).await.unwrap()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_together_end_what_each_is_about_once_and_nothing_else(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let Some(world) = World::on(database).await else { return };
+    let (app, other) = (world.confidential_app().await, world.confidential_app().await);
+    world.owner.logs_in().await;
+    let tokens = redeemed(&app, &codes(&world.owner, &app, AT_ONCE).await).await;
+    let foreign = redeemed(&other, &codes(&world.owner, &other, 1).await).await.remove(0);
+    let logged = log_entries(&world).await;
+    // Of each four the first loses its grant, by three calls at once; the second its access token alone; the third is
+    // what somebody else tries to revoke; the fourth is left in peace.
+    let mut calls: Vec<BoxFuture<'_, Answer>> = Vec::new();
+    for (at, it) in tokens.iter().enumerate() {
+        let (access, refresh) = (it.member("access_token"), it.member("refresh_token"));
+        match at % 4 {
+            0 => (0..3).for_each(|_| calls.push(app.revokes(refresh).boxed())),
+            1 => calls.push(app.revokes(access).boxed()),
+            2 => calls.extend([other.revokes(access).boxed(), other.revokes(refresh).boxed()]),
+            _ => calls.push(app.revokes("garbage").boxed()),
+        }
+    }
+    for answer in together(&world, calls.into_iter()).await {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    for (at, it) in tokens.iter().enumerate() {
+        assert_eq!(lives(&world, it).await, at % 4 > 1, "{at}");
+        let refreshed = app.refreshes(it.member("refresh_token")).await;
+        assert_eq!(refreshed.status == StatusCode::OK, at % 4 != 0, "{at}: {refreshed:?}");
+    }
+    assert!(lives(&world, &foreign).await);
+    let of_each = u64::try_from(AT_ONCE / 4).unwrap();
+    assert_eq!(events(&world, "grant.ended").await, of_each);
+    assert_eq!(events(&world, "access_token.revoked").await, of_each);
+    assert_eq!(log_entries(&world).await - logged, 2 * of_each);
 }
 
 /// People of whom each has something else happen to them behind the back of their grants and codes.
@@ -341,8 +385,23 @@ async fn a_batch_that_fails_fails_for_everybody_and_spends_nothing(
     let failed = join_all(refreshes()).await;
     assert!(failed.iter().all(|it| it.refusal() == "500 server_error"), "{failed:?}");
     rename("taken_away", "grants").await;
-    for answer in together(&world, refreshes()).await {
+    let tokens = together(&world, refreshes()).await;
+
+    let logged = log_entries(&world).await;
+    rename("audit_events", "taken_away").await;
+    let revocations = || tokens.iter().map(|it| app.revokes(it.member("refresh_token")));
+    let failed = together(&world, revocations()).await;
+    assert!(failed.iter().all(|it| it.refusal() == "500 server_error"), "{failed:?}");
+    rename("taken_away", "audit_events").await;
+    for it in &tokens {
+        assert!(lives(&world, it).await);
+    }
+    assert_eq!(log_entries(&world).await, logged);
+    for answer in together(&world, revocations()).await {
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    for it in &tokens {
+        assert!(!lives(&world, it).await);
     }
 }
 
@@ -386,5 +445,17 @@ async fn two_servers_and_an_end_of_everything_do_not_block_each_other(
         for tokens in &alive {
             assert!(!lives(&world, tokens).await);
         }
+
+        // Both end the same grants, in opposite orders.
+        let tokens = redeemed(&app, &self::codes(&world.owner, &app, AT_ONCE).await).await;
+        let tokens: Vec<&str> = tokens.iter().map(|it| it.member("refresh_token")).collect();
+        let (ended, ended_before) = (tokens.len(), events(&world, "grant.ended").await);
+        let (a, b) = tokio::join!(
+            join_all(tokens.iter().map(|token| app.revokes(token))),
+            join_all(tokens.iter().rev().map(|token| there.revokes(token))),
+        );
+        assert!(a.iter().chain(&b).all(|answer| answer.status == StatusCode::OK));
+        let ended_now = events(&world, "grant.ended").await - ended_before;
+        assert_eq!(ended_now, u64::try_from(ended).unwrap());
     }
 }

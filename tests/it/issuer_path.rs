@@ -76,8 +76,8 @@ async fn a_person_stays_under_the_path(
     let form = [("email", "ada@example.com"), ("password", PASSWORD)];
     let home = Redirected::of(&owner.posts("/login", &form).await).location;
     let home = Answer::of(owner.browser.get(format!("{origin}{home}")).send().await.unwrap()).await;
-    assert_eq!(home.status, StatusCode::OK, "{home:?}");
-    links_are_under_the_path(&origin, &home).await;
+    assert!(Redirected::of(&home).location.starts_with("/auth/o/org_"), "{home:?}");
+    links_are_under_the_path(&origin, &owner.gets("/account").await).await;
     links_are_under_the_path(&origin, &owner.visits(&query).await).await;
     links_are_under_the_path(&origin, &gets(&format!("{origin}/auth/nothing")).await).await;
     links_are_under_the_path(&origin, &gets(&format!("{origin}/nothing")).await).await;
@@ -87,7 +87,7 @@ async fn a_person_stays_under_the_path(
     let tokens = app.redeems(back.get("code")).await;
     assert_eq!(tokens.status, StatusCode::OK, "{tokens:?}");
     let out = Redirected::of(&owner.posts("/logout", &[]).await).location;
-    assert_eq!(out, "/auth/login");
+    assert_eq!(out, "/auth/login?done=logged_out");
 
     let api = Verifier::discover(&world.server.issuer)
         .audience(AUDIENCE)

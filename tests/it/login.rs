@@ -41,14 +41,15 @@ fn cookie(answer: &Answer) -> (String, String, Vec<String>) {
     (name.to_owned(), value.to_owned(), attributes)
 }
 
-/// The front page as a browser with just this cookie sees it.
-async fn front_page_with(server: &Server, cookie: &str) -> Answer {
-    let request = crate::harness::actors::http().get(server.url("/")).header("cookie", cookie);
+/// The account page as a browser with just this cookie sees it.
+async fn account_page_with(server: &Server, cookie: &str) -> Answer {
+    let request =
+        crate::harness::actors::http().get(server.url("/account")).header("cookie", cookie);
     Answer::of(request.send().await.unwrap()).await
 }
 
 async fn is_logged_in(person: &Person) -> bool {
-    person.gets("/").await.status == StatusCode::OK
+    person.gets("/account").await.status == StatusCode::OK
 }
 
 #[rstest]
@@ -75,8 +76,8 @@ async fn a_setup_link_makes_one_owner_who_is_logged_in_then(
 
     let answer = ada.posts("/setup", &setup_form(&link, " Ada@Example.com ")).await;
     assert_eq!(Redirected::of(&answer).location, "/");
-    let page = ada.gets("/").await;
-    assert!(page.text.contains("ada@example.com") && page.text.contains("Example (owner)"));
+    let page = ada.gets("/account").await;
+    assert!(page.text.contains("ada@example.com") && page.text.contains(">Example</a>"));
     // Once there is an owner no link is good, not even one that was never used.
     for link in [&link, &other] {
         let page = ada.gets(&format!("/setup?token={link}")).await;
@@ -284,11 +285,11 @@ async fn under_an_https_issuer_the_cookie_is_bound_to_the_very_host(
     let (name, value, attributes) = cookie(&answer);
     assert_eq!(name, "__Host-portcullis");
     assert_eq!(attributes, ["HttpOnly", "Max-Age=604800", "Path=/", "SameSite=Lax", "Secure"]);
-    let page = front_page_with(&world.server, &format!("{name}={value}")).await;
+    let page = account_page_with(&world.server, &format!("{name}={value}")).await;
     assert_eq!(page.status, StatusCode::OK);
     // A sub-domain can set a cookie without the prefix; it means nothing.
-    let page = front_page_with(&world.server, &format!("portcullis={value}")).await;
-    assert_eq!(Redirected::of(&page).location, "/id/login?next=%2Fid%2F");
+    let page = account_page_with(&world.server, &format!("portcullis={value}")).await;
+    assert_eq!(Redirected::of(&page).location, "/id/login?next=%2Fid%2Faccount");
     // Pages of this issuer lie under its path.
     for next in ["/", "/elsewhere", "/id", "/id/../elsewhere", "/id/%2e%2e/elsewhere"] {
         let page = ada.gets(&format!("/login?next={next}")).await;
@@ -308,16 +309,16 @@ async fn a_session_ends_with_the_logout_and_with_time(
     let (first, phone) =
         (format!("{name}={value}"), Person::new(&world.server, &ada.email, PASSWORD));
     phone.logs_in().await;
-    assert_eq!(front_page_with(&world.server, &first).await.status, StatusCode::OK);
+    assert_eq!(account_page_with(&world.server, &first).await.status, StatusCode::OK);
 
     for headers in [[("sec-fetch-site", "cross-site")], [("origin", "https://evil.example")]] {
         let forged = ada.posts_with("/logout", &[], &headers).await;
         assert_eq!(forged.status, StatusCode::FORBIDDEN);
     }
     assert!(is_logged_in(ada).await, "nobody else logs her out");
-    assert_eq!(Redirected::of(&ada.posts("/logout", &[]).await).location, "/login");
+    assert_eq!(Redirected::of(&ada.posts("/logout", &[]).await).location, "/login?done=logged_out");
     // The cookie is dead on the server too, and only this one.
-    assert_eq!(front_page_with(&world.server, &first).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(account_page_with(&world.server, &first).await.status, StatusCode::SEE_OTHER);
     assert!(is_logged_in(&phone).await);
     assert_eq!(ada.posts("/logout", &[]).await.status, StatusCode::SEE_OTHER, "once more is fine");
 
@@ -346,9 +347,9 @@ async fn a_planted_cookie_does_not_survive_the_login(
         let headers = [("cookie", planted.as_str())];
         let (_, fresh, _) = cookie(&victim.posts_with("/login", &form, &headers).await);
         assert!(!planted.ends_with(&fresh));
-        let page = front_page_with(&world.server, &planted).await;
+        let page = account_page_with(&world.server, &planted).await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{page:?}");
-        let page = front_page_with(&world.server, &format!("{name}={fresh}")).await;
+        let page = account_page_with(&world.server, &format!("{name}={fresh}")).await;
         assert!(page.text.contains("ada@example.com"), "{page:?}");
     }
     // Nor can anyone be logged in from elsewhere, as somebody whom they take for themselves.

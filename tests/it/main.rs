@@ -5,8 +5,8 @@
 //! `PORTCULLIS_TEST_REQUIRE_SERVICES=1` asks for a failure instead. So with the Redis of `PORTCULLIS_TEST_REDIS_URL`, and
 //! with Debian's packages `nginx` (or the program that `PORTCULLIS_TEST_NGINX` names), `chromium` and `chromium-driver`;
 //! what the browser saw is in `target/screenshots`. So too with what the guides for other languages need:
-//! `PORTCULLIS_TEST_NODE_MODULES` is a folder `node_modules` with `jose`, `PORTCULLIS_TEST_PYTHON` a Python with
-//! `PyJWT[crypto]`. `PORTCULLIS_TEST_AXE` is the `axe.min.js` of the npm package `axe-core`, which looks at each page.
+//! `PORTCULLIS_TEST_NODE_MODULES` is a folder `node_modules` with `jose` and `openid-client`, `PORTCULLIS_TEST_PYTHON` a
+//! Python with `PyJWT[crypto]`, `Authlib` and `requests`. `PORTCULLIS_TEST_AXE` is the `axe.min.js` of the npm package `axe-core`, which looks at each page.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -51,7 +51,18 @@ mod oauth2_client;
 mod openapi;
 mod organizations;
 mod other_languages;
+mod pages_account;
+mod pages_api_keys;
+mod pages_applications;
+mod pages_audit_log;
+mod pages_headers;
+mod pages_members;
 mod pages_projects;
+mod pages_resource_servers;
+mod pages_roles;
+mod pages_settings;
+mod pages_signing_keys;
+mod pages_snippets;
 mod projects;
 mod query_plans;
 mod races;

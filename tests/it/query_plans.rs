@@ -17,7 +17,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::harness::actors::http;
-use crate::harness::{Answer, Application, Database, World};
+use crate::harness::{Answer, Application, Database, Person, World};
 
 const NOTICES: &str = "sqlx::postgres::notice";
 /// A page has 50 rows, each with its secret, account and role. A filter that fits few of them may look through what the
@@ -122,6 +122,19 @@ const LISTS: &[&str] = &[
     "/v1/audit-events?target={key}",
     "/v1/audit-events?request_id=0b2f1d0e-6c1f-4f0e-9a53-3f6f3f1f7a10",
     "/v1/me/connected-apps",
+];
+
+/// The same for pages of the console; `{organization}` is the caller's.
+const PAGES: &[&str] = &[
+    "/o/{organization}/api-keys",
+    "/o/{organization}/api-keys?sort=name",
+    "/o/{organization}/api-keys?sort=used&page=20",
+    "/o/{organization}/api-keys?sort=expiry&status=all",
+    "/o/{organization}/api-keys?status=expired",
+    "/o/{organization}/api-keys?status=revoked",
+    "/o/{organization}/api-keys?name=999",
+    "/o/{organization}/api-keys?name=nothing",
+    "/o/{organization}/api-keys?project={project}",
 ];
 
 /// The same for what revokes many keys, asked which these would be.
@@ -246,8 +259,11 @@ async fn every_list_finds_its_first_page_by_an_index() {
     let explained = world.server.beside().await;
     let mut worst: Option<(f64, u64, &str)> = None;
     let mut problems = Vec::new();
-    for list in LISTS.iter().chain(REVOCATIONS) {
+    let ada = Person::at(&explained.address, &world.owner.email, &world.owner.password);
+    ada.logs_in().await;
+    for list in LISTS.iter().chain(REVOCATIONS).chain(PAGES) {
         let path = list
+            .replace("{organization}", &world.organization.to_string())
             .replace("{project}", "prj_01hf7ya003e0080000000000z9")
             .replace("{user}", "usr_01hf7ya002e0080000000000z8")
             .replace("{client}", "app_01hf7ya006e0080000000000z9")
@@ -255,9 +271,10 @@ async fn every_list_finds_its_first_page_by_an_index() {
         // The first request fills caches; from the sixth on PostgreSQL may plan without looking at the parameters.
         for _ in 0..7 {
             plans().lock().unwrap().clear();
-            let request = match path.starts_with('/') {
-                true => http().get(explained.url(&path)),
-                false => http()
+            let request = match path.split('/').nth(1) {
+                Some("o") => ada.browser.get(explained.url(&path)),
+                Some(_) => http().get(explained.url(&path)),
+                None => http()
                     .post(explained.url("/v1/api-keys:revoke"))
                     .header("content-type", "application/json")
                     .body(path.clone()),

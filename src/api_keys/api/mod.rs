@@ -284,11 +284,11 @@ pub async fn list(
     State(app): State<App>,
     caller: Caller<ReadApiKeys>,
     Query(query): Query<ListQuery>,
-) -> Result<axum::Json<PageOf<Representation>>, Problem> {
+) -> Result<Json<PageOf<Representation>>, Problem> {
     let now = app.clock.now();
     if caller.project.is_some() && query.project.is_some() && caller.project != query.project {
         // For whoever is confined to a project there is no other.
-        return Ok(axum::Json(PageOf::empty()));
+        return Ok(Json(PageOf::empty()));
     }
     let which = ListApiKeys {
         organization: Some(caller.organization),
@@ -302,7 +302,7 @@ pub async fn list(
     };
     let keys = store::list(app.db.reader(), now, which).await?;
     let show = |key: ApiKey| Representation::new(&key, now);
-    Ok(axum::Json(PageOf::new(keys, query.limit, |key| key.id, show)))
+    Ok(Json(PageOf::new(keys, query.limit, |key| key.id, show)))
 }
 
 /// The key, if the caller may know of it.

@@ -7,17 +7,18 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, State};
 use axum::http::header;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use entity::{ApiKeyId, OrganizationId, ProjectId, Timestamp, UserId};
 use portcullis_verifier::{Scope, ScopeSet, bearer_token};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use crate::access::{Caller, ReadApiKeys, VerifyApiKeys};
-use crate::api_keys::{Asker, Known, Labels, Presented, UsedFrom, Verdict, Verified, Wanted};
+use crate::api_keys::{Asker, Known, Labels, Presented, UsedFrom, Verdict, Wanted};
 use crate::app::App;
-use crate::http::{Json, Problem, Source};
+use crate::http::{Json, Problem, Source, secret_json_answer};
 use crate::platform::Refused;
 use crate::rate_limit::Standing;
 use crate::resource_servers::{self, ResourceServer};
@@ -97,21 +98,37 @@ pub enum Reason {
     RateLimited,
 }
 
+impl Reason {
+    /// None where it is good.
+    fn of(verdict: &Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Valid(_) => None,
+            Verdict::Unknown => Some(Self::Unknown),
+            Verdict::Revoked => Some(Self::Revoked),
+            Verdict::Expired => Some(Self::Expired),
+            Verdict::WrongNetwork => Some(Self::WrongNetwork),
+            Verdict::MissingScope(_) => Some(Self::MissingScope),
+            Verdict::RateLimited => Some(Self::RateLimited),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKeyVerdict)]
-pub struct Answer {
+pub struct Answer<'a> {
     /// Whether the call may go on.
     valid: bool,
     /// By which the owner of the key finds a refusal in the audit trail. Pass it on to whoever used the key.
     #[schema(required)]
-    request_id: Option<String>,
+    request_id: Option<&'a str>,
     /// Why it may not; null where it may, and where that is no business of yours.
     #[schema(required)]
     reason: Option<Reason>,
     /// Null where there is none, and where it is no business of yours.
     #[schema(required)]
-    api_key: Option<Found>,
+    #[schema(value_type = Option<Found>)]
+    api_key: Option<&'a RawValue>,
     /// How the tighter of the key's limits stands; null where the call was not counted.
     #[schema(required)]
     rate_limit: Option<RateLimit>,
@@ -150,9 +167,9 @@ impl From<Standing> for RateLimit {
 /// What there is to know of the key.
 #[derive(Serialize, ToSchema)]
 #[schema(as = VerifiedApiKey)]
-pub struct Found {
+pub struct Found<'a> {
     id: ApiKeyId,
-    name: String,
+    name: &'a str,
     organization: OrganizationId,
     /// The project that it is confined to.
     #[schema(required)]
@@ -161,10 +178,10 @@ pub struct Found {
     /// Whose role bounds it; null when it belongs to the organization itself.
     #[schema(required)]
     owner: Option<UserId>,
-    environment: String,
-    labels: Labels,
+    environment: &'a str,
+    labels: &'a Labels,
     /// What it may do now: its own scopes within what its owner may do and the API offers.
-    scopes: Vec<String>,
+    scopes: Vec<&'a str>,
     /// When what was presented ends.
     #[schema(required)]
     expires_at: Option<Timestamp>,
@@ -172,19 +189,29 @@ pub struct Found {
     is_older_secret: bool,
 }
 
-impl Found {
-    fn new(known: &Known, scopes: &ScopeSet) -> Self {
+impl<'a> Found<'a> {
+    fn render(known: &Known, verdict: &Verdict) -> serde_json::Result<Arc<RawValue>> {
+        let none = ScopeSet::default();
+        let scopes = match verdict {
+            Verdict::Valid(scopes) | Verdict::MissingScope(scopes) => scopes,
+            _ => &none,
+        };
+        let render = || to_raw_value(&Found::new(known, scopes)).map(Arc::from);
+        known.as_verified.with(scopes, render)
+    }
+
+    fn new(known: &'a Known, scopes: &'a ScopeSet) -> Self {
         let key = &known.key;
         Self {
             id: key.id,
-            name: key.name.clone(),
+            name: &key.name,
             organization: key.organization,
             project: key.project,
             created_by: key.created_by,
             owner: key.owner,
-            environment: key.environment.clone(),
-            labels: key.labels.clone(),
-            scopes: scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            environment: &key.environment,
+            labels: &key.labels,
+            scopes: scopes.iter().map(Scope::as_str).collect(),
             expires_at: known.ends(),
             is_older_secret: known.secret_ends.is_some(),
         }
@@ -238,31 +265,20 @@ pub async fn verify(
         By::ResourceServer(_) => true,
         By::Organization { sees_keys, .. } => sees_keys,
     };
-    let answer = Answer::new(verified, source.request_id, sees_keys);
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
-}
-
-impl Answer {
-    fn new(verified: Verified, request_id: Option<String>, sees_keys: bool) -> Self {
-        let (valid, reason, scopes) = match verified.verdict {
-            Verdict::Valid(scopes) => (true, None, scopes),
-            Verdict::Unknown => (false, Some(Reason::Unknown), ScopeSet::default()),
-            Verdict::Revoked => (false, Some(Reason::Revoked), ScopeSet::default()),
-            Verdict::Expired => (false, Some(Reason::Expired), ScopeSet::default()),
-            Verdict::WrongNetwork => (false, Some(Reason::WrongNetwork), ScopeSet::default()),
-            Verdict::MissingScope(scopes) => (false, Some(Reason::MissingScope), scopes),
-            Verdict::RateLimited => (false, Some(Reason::RateLimited), ScopeSet::default()),
-        };
-        let is_theirs = sees_keys && reason != Some(Reason::Unknown);
-        let known = verified.known.filter(|_| is_theirs);
-        Self {
-            valid,
-            request_id,
-            reason: reason.filter(|_| sees_keys),
-            api_key: known.map(|known| Found::new(&known, &scopes)),
-            rate_limit: verified.standing.filter(|_| is_theirs).map(Into::into),
-        }
-    }
+    let reason = Reason::of(&verified.verdict);
+    let is_theirs = sees_keys && reason != Some(Reason::Unknown);
+    let found = match &verified.known {
+        Some(known) if is_theirs => Some(Found::render(known, &verified.verdict)?),
+        _ => None,
+    };
+    let answer = Answer {
+        valid: reason.is_none(),
+        request_id: source.request_id.as_deref(),
+        reason: reason.filter(|_| sees_keys),
+        api_key: found.as_deref(),
+        rate_limit: verified.standing.filter(|_| is_theirs).map(Into::into),
+    };
+    Ok(secret_json_answer(serde_json::to_vec(&answer)?))
 }
 
 /// What is asked, in a form that can be worked with.

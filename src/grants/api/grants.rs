@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::access::{Caller, ReadGrants, WriteGrants};
 use crate::app::App;
-use crate::grants::{self, Grant, ListGrants, Status};
+use crate::grants::{self, Ending, Grant, ListGrants, Status};
 use crate::http::{Limit, PageOf, PathId, Problem, Query};
 
 /// A grant as the API shows it.
@@ -129,7 +129,8 @@ pub async fn end(
     PathId(id): PathId<GrantId>,
 ) -> Result<StatusCode, Problem> {
     found(&app, &caller, id).await?;
-    if grants::end(&app.db, app.clock.now(), &caller.by, id, "revoked").await? {
+    let ending = Ending::of_grant(id, "revoked", app.clock.now(), &caller.by);
+    if app.grants.end(ending).await? {
         app.revocations.catch_up().await;
     }
     Ok(StatusCode::NO_CONTENT)

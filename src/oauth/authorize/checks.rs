@@ -58,7 +58,8 @@ pub(super) async fn client_and_redirect_uri(
 ) -> Result<KnownClient, PageError> {
     let unknown = || {
         PageError::bad_request(
-            "The application is not known here. Its client_id is missing or wrong.",
+            "The application is not known here: its client_id is missing or wrong. Go back to it and try again; if \
+             that does not help, tell whoever runs it.",
         )
     };
     let id = parameters.get("client_id")?.and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
@@ -83,7 +84,7 @@ pub(super) async fn client_and_redirect_uri(
     let redirect_uri = redirect_uri.ok_or_else(|| {
         PageError::bad_request(
             "The application asked for an answer at an address that is not registered for it. Its redirect_uri must \
-             be one of those, to the letter.",
+             be one of those, to the letter. Whoever runs the application can mend this.",
         )
     })?;
     // A doubled state can't be sent back; the refusal of it goes without one.

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::http::{Form, PageError, Parameters, Source};
 use crate::identity::pages::{current_session, login_url};
 use checks::Prompt;
-use consent::Decision;
+use consent::{Decision, Earlier, NotAllowed};
 use response::KnownClient;
 
 /// A request that is carried on in a URL must fit into one.
@@ -53,10 +53,12 @@ pub async fn get(
     // 4. Have they agreed, or must they be asked?
     match consent::decide(&app, &request, &session).await? {
         // 5. The answer.
-        Decision::Allowed(place, basis) => {
-            match consent::allow(&app, &request, &session, source, place, basis).await {
+        Decision::Allowed(allowance) => {
+            match consent::allow(&app, &request, &session, source, allowance).await {
                 Ok(code) => Ok(request.client.answer(&app, &code)),
-                Err(error) => Ok(request.client.refuse(&app, error)),
+                Err(NotAllowed::Refused(error)) => Ok(request.client.refuse(&app, error)),
+                // Nothing was unticked.
+                Err(NotAllowed::NothingLeft) => Err(anyhow::anyhow!("nothing is allowed").into()),
             }
         }
         Decision::Ask(_) if request.prompt == Prompt::None => {
@@ -64,7 +66,8 @@ pub async fn get(
             Ok(request.client.refuse(&app, error))
         }
         Decision::Ask(memberships) => {
-            consent::page(&app, &request, &session, &parameters, &memberships).await
+            let first = Earlier::default();
+            consent::page(&app, &request, &session, &parameters, &memberships, first).await
         }
         Decision::Impossible(description) => {
             Ok(request.client.refuse(&app, OAuthError::new(ErrorCode::AccessDenied, description)))
@@ -93,12 +96,15 @@ fn parse(query: &[u8]) -> Result<Parameters, PageError> {
 }
 
 /// Sends the browser to the login page, to come back with the same request. A `prompt=login` is fulfilled by that
-/// and must not ask again. The redirect URI is spelled out, for the login form may lead there in the end.
+/// and must not ask again; the login page then lets nobody pass who is logged in. The redirect URI is spelled out, for the login form may lead there in the end.
 fn to_login(app: &App, client: &KnownClient, parameters: &Parameters) -> Response {
     let base = &app.config.base_path;
     let request = parameters
         .without_word("prompt", "login")
         .with_default("redirect_uri", &client.redirect_uri)
         .to_query();
-    Redirect::to(&login_url(base, &format!("{base}/oauth/authorize?{request}"))).into_response()
+    let login = login_url(base, &format!("{base}/oauth/authorize?{request}"));
+    let is_asked_for = parameters.first("prompt").split(' ').any(|word| word == "login");
+    let again = if is_asked_for { "&again=yes" } else { "" };
+    Redirect::to(&format!("{login}{again}")).into_response()
 }

@@ -7,7 +7,7 @@ use super::{invalid_grant, pkce};
 use crate::app::App;
 use crate::audit::By;
 use crate::clients::{Client, GrantType};
-use crate::grants::{self, Code, Grant, Redemption};
+use crate::grants::{Code, Ending, Grant, Redemption};
 use crate::http::Parameters;
 use crate::tokens::{Authority, RefreshToken, allowed_now, issue};
 
@@ -62,7 +62,7 @@ pub(super) async fn tokens(
     let minted =
         issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, refresh_token)?;
     let (response, entry) = minted.into_parts();
-    let body = serde_json::to_string(&response)?.into();
+    let body = response.to_json();
     // The code is spent and the grant is there, or neither. Whoever loses the race throws away what was minted.
     if !app.grants.redeem(Redemption::of(text, grant, now, by, entry)).await? {
         return replayed(app, by, code).await;
@@ -98,7 +98,8 @@ fn check(app: &App, code: &Code, parameters: &Parameters) -> Result<(), OAuthErr
 /// A code that comes twice was stolen from somebody: the grant ends (RFC 6749 §4.1.2). Whoever lost comes here after the
 /// winner's commit, and so finds the grant.
 async fn replayed(app: &App, by: &By, code: &Code) -> Result<SecretString, OAuthError> {
-    if grants::end(&app.db, app.clock.now(), by, code.grant, "code_replayed").await? {
+    let ending = Ending::of_grant(code.grant, "code_replayed", app.clock.now(), by);
+    if app.grants.end(ending).await? {
         app.revocations.catch_up().await;
     }
     Err(invalid_grant("the code was used before"))

@@ -35,5 +35,5 @@ pub(super) async fn tokens(
         place,
     };
     let minted = issue(&app.signer, &app.config.issuer, &app.config.tokens, now, &authority, None)?;
-    Ok(serde_json::to_string(&minted.recorded(app.db.writer()).await?)?.into())
+    Ok(minted.recorded(app.db.writer()).await?.to_json())
 }

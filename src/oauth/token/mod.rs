@@ -9,8 +9,8 @@ mod token_exchange;
 pub use token_exchange::GRANT_TYPE as TOKEN_EXCHANGE;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::client_authentication::authenticate;
@@ -18,7 +18,7 @@ use super::{ErrorCode, OAuthError};
 use crate::app::App;
 use crate::audit::Actor;
 use crate::clients::{GrantType, RequestRefused};
-use crate::http::{ClientAddress, Form, Source};
+use crate::http::{ClientAddress, FormAndHeaders, Source, secret_json_answer};
 
 /// All that may be asked here. None of it may come twice, whether this grant type reads it or not (§3.2).
 const PARAMETERS: [&str; 9] = [
@@ -38,11 +38,10 @@ pub async fn post(
     State(app): State<App>,
     Source(source): Source,
     address: ClientAddress,
-    headers: HeaderMap,
-    Form(parameters): Form,
+    FormAndHeaders { headers, form }: FormAndHeaders,
 ) -> Result<Response, OAuthError> {
     // 1. What is asked for, in a form that can be read?
-    let parameters = parameters?;
+    let parameters = form?;
     for name in PARAMETERS {
         parameters.get(name)?;
     }
@@ -79,11 +78,8 @@ pub async fn post(
 }
 
 fn answer(body: &SecretString) -> Response {
-    let mut response = body.expose_secret().to_owned().into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    let mut response = secret_json_answer(body.expose_secret().to_owned());
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }
 

@@ -7,7 +7,7 @@ use super::invalid_grant;
 use crate::app::App;
 use crate::audit::By;
 use crate::clients::Client;
-use crate::grants;
+use crate::grants::Ending;
 use crate::http::Parameters;
 use crate::tokens::{Asked, Mint, Refreshed, refresh};
 
@@ -41,7 +41,8 @@ pub(super) async fn tokens(
             Err(OAuthError::new(ErrorCode::InvalidTarget, "the grant is for another resource"))
         }
         Refreshed::Replayed(grant) => {
-            if grants::end(&app.db, app.clock.now(), by, grant, "refresh_token_replayed").await? {
+            let (now, reason) = (app.clock.now(), "refresh_token_replayed");
+            if app.grants.end(Ending::of_grant(grant, reason, now, by)).await? {
                 app.revocations.catch_up().await;
             }
             Err(invalid_grant("the refresh token was used before"))

@@ -65,7 +65,7 @@ pub(super) async fn tokens(
     let authority = authority(&known, &api, scopes, place);
     let (issuer, settings) = (&app.config.issuer, &app.config.tokens);
     let minted = issue(&app.signer, issuer, settings, now, &authority, None)?;
-    Ok(serde_json::to_string(&minted.recorded(app.db.writer()).await?)?.into())
+    Ok(minted.recorded(app.db.writer()).await?.to_json())
 }
 
 fn subject_token(parameters: &Parameters) -> Result<&str, OAuthError> {

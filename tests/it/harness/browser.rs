@@ -56,7 +56,8 @@ impl Browser {
             "--window-size=1200,900",
             &profile_directory,
         ];
-        let options = json!({ "binary": chromium, "args": [&arguments[..], further].concat() });
+        let arguments = [&arguments[..], further].concat();
+        let options = json!({ "binary": chromium, "args": arguments });
         let capabilities = [
             ("goog:chromeOptions".to_owned(), options),
             ("goog:loggingPrefs".to_owned(), json!({ "browser": "ALL" })),

@@ -8,7 +8,7 @@ use axum_extra::extract::CookieJar;
 use secrecy::SecretString;
 use url::form_urlencoded;
 
-use super::{Joiner, NotAccepted, OpenInvitation, accept, find_open};
+use super::super::{Joiner, NotAccepted, OpenInvitation, accept, find_open};
 use crate::app::App;
 use crate::audit;
 use crate::http::{Form, Page, PageError, Parameters, Source};
@@ -45,7 +45,7 @@ async fn visitor(
 }
 
 #[derive(Template)]
-#[template(path = "invitations/invitation.html")]
+#[template(path = "invitations/pages/join.html")]
 struct InvitationPage<'a> {
     base: &'a str,
     token: &'a str,

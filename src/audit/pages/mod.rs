@@ -1,0 +1,7 @@
+//! The pages about the audit trail.
+
+mod actors;
+mod csv;
+mod filters;
+pub mod log;
+mod words;
