@@ -18,6 +18,8 @@ pub struct FormState {
     pub refusal: Option<(StatusCode, String)>,
     /// Whether it must ask for the password.
     pub asks_password: bool,
+    /// Whose password that is.
+    pub email: String,
     /// Tells this form from every other that was ever shown, so that it does its work once; see [`super::Once`].
     pub id: String,
 }
@@ -33,8 +35,8 @@ impl FormState {
     #[must_use]
     pub fn refused(person: &Person, problems: Vec<FieldError>) -> Self {
         let problems = Problems(problems);
-        let (asks_password, id) = (person.asks_password(), random_token());
-        Self { problems, refusal: None, asks_password, id }
+        let (asks_password, email) = (person.asks_password(), person.session.email.clone());
+        Self { problems, refusal: None, asks_password, email, id: random_token() }
     }
 
     /// A form that was sent and whose verb said no.

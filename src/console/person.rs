@@ -1,6 +1,7 @@
 //! Who is at the browser.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -29,6 +30,8 @@ pub struct Person {
     pub now: Timestamp,
     pub source: audit::Source,
     pub address: Option<IpAddr>,
+    /// Whether the password was entered in this request.
+    has_confirmed: AtomicBool,
 }
 
 impl FromRequestParts<App> for Person {
@@ -51,7 +54,8 @@ impl FromRequestParts<App> for Person {
         };
         let memberships = tenancy::list_memberships(app.db.reader(), session.user).await;
         let memberships = memberships.map_err(|error| PageError::from(error).into_response())?;
-        Ok(Self { base, session, memberships, now: app.clock.now(), source, address })
+        let (now, has_confirmed) = (app.clock.now(), AtomicBool::new(false));
+        Ok(Self { base, session, memberships, now, source, address, has_confirmed })
     }
 }
 
@@ -70,7 +74,8 @@ impl Person {
     /// Whether a form must ask for the password before secrets are made, or members and roles changed.
     #[must_use]
     pub fn asks_password(&self) -> bool {
-        !identity::is_confirmed(&self.session, self.now)
+        let has_confirmed = self.has_confirmed.load(Ordering::Relaxed);
+        !has_confirmed && !identity::is_confirmed(&self.session, self.now)
     }
 
     /// Lets somebody on who has entered their password within the last quarter of an hour, or has done so in this form.
@@ -92,7 +97,10 @@ impl Person {
             &app.db, passwords, limits, self.now, source, session, attempt,
         );
         match confirmation.await? {
-            Confirmation::Confirmed => Ok(()),
+            Confirmation::Confirmed => {
+                self.has_confirmed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Confirmation::Wrong => Err(Refused::field("password", "is wrong")),
             Confirmation::Throttled(wait) => {
                 let seconds = wait.as_secs() + 1;

@@ -41,6 +41,10 @@ pub async fn end_other_sessions(
     own: &Session,
 ) -> Result<u64, DbErr> {
     let tx = db.begin().await?;
+    // Two who end one another's sessions, or one who changes the password meanwhile, come one after the other.
+    if !store::lock_active_user(&tx, own.user).await? {
+        return Ok(0);
+    }
     let ended = store::delete_other_sessions(&tx, own.user, own.id).await?;
     if ended > 0 {
         let event = Event::new("user.other_sessions_ended", own.user)

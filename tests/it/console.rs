@@ -138,6 +138,8 @@ async fn a_key_is_made_called_with_rotated_and_revoked() {
         browser.presses("Rotate the key").await;
         let second = stores_the_secret(browser).await;
         assert!(browser.reads("h1").await.contains("Rotating"));
+        browser.goes_to(&server.url(&format!("{organization}/api-keys"))).await;
+        browser.photographs("console").await;
         assert_eq!(api.is_called_with(&second).await, StatusCode::OK);
         assert_eq!(api.is_called_with(&secret).await, StatusCode::OK);
         browser.goes_to(&format!("{key}/rotate")).await;
@@ -197,7 +199,7 @@ async fn somebody_is_invited_joins_and_allows_an_application_in_one_of_two_organ
         assert_eq!(browser.reads("h1").await, "Your organizations");
 
         let endpoint = world.server.url("/oauth/authorize");
-        let request = app.request("read:tenants write:tenants");
+        let request = app.request("read:users write:tenants");
         let request = url::Url::parse_with_params(&endpoint, request).unwrap();
         browser.goes_to(request.as_str()).await;
         browser.chooses("organization", &second.to_string()).await;
@@ -207,7 +209,7 @@ async fn somebody_is_invited_joins_and_allows_an_application_in_one_of_two_organ
         let address = browser.client.current_url().await.unwrap();
         let code = address.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
         let tokens = app.redeems(&code).await;
-        assert_eq!(tokens.member("scope"), "read:tenants", "one scope was unticked");
+        assert_eq!(tokens.member("scope"), "read:users", "the other was unticked");
         assert_eq!(claims(tokens.member("access_token"))["org"], second.to_string());
     })
     .await;

@@ -432,7 +432,7 @@ async fn two_servers_and_an_end_of_everything_do_not_block_each_other(
             join_all(exchanged_there),
             world.owner.posts("/connected-apps/end", &form),
         );
-        assert_eq!(ended.header("location"), "/connected-apps", "{ended:?}");
+        assert_eq!(ended.header("location"), "/connected-apps?done=ended", "{ended:?}");
         let mut alive = Vec::new();
         for answer in a.into_iter().chain(b).chain(c).chain(d) {
             match answer.status {

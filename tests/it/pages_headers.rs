@@ -56,11 +56,16 @@ fn filled_in(path: &str, world: &World, things: &[(&str, String)]) -> String {
 
 async fn things(world: &World, app: &Application) -> Vec<(&'static str, String)> {
     let key = world.api_key(&["read:tenants"]).await;
+    let new = format!("/o/{}/projects/new", world.organization);
+    let made = world.owner.fills_in(&new, &new, &[("name", "Payments")]).await;
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "{made:?}");
     let db = world.server.app.db.reader();
     let session = entity::session::Entity::find().one(db).await.unwrap().unwrap();
+    let project = entity::project::Entity::find().one(db).await.unwrap().unwrap();
     let signing_key = entity::signing_key::Entity::find().one(db).await.unwrap().unwrap();
     vec![
         ("/api-keys/", key.id),
+        ("/projects/", project.id.to_string()),
         ("/sessions/", session.id.to_string()),
         ("/applications/", app.id.clone()),
         ("/clients/", app.id.clone()),

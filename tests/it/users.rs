@@ -41,7 +41,7 @@ impl Busy {
     }
 
     async fn is_logged_in(&self) -> bool {
-        self.person.gets("/").await.status == StatusCode::OK
+        self.person.gets("/account").await.status == StatusCode::OK
     }
 
     /// Whether nothing of theirs works.

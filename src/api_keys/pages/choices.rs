@@ -54,7 +54,7 @@ pub(super) fn groups(apis: &[ResourceServer], reach: &ScopeSet, ticked: &[String
                 elsewhere: elsewhere.map(|other| other.name.clone()).collect(),
                 is_ticked,
             };
-            match api.catalog.is_powerful(&entry.scope) {
+            match is_powerful(apis, &entry.scope) {
                 true => group.powerful.push(choice),
                 false => group.ordinary.push(choice),
             }
@@ -82,6 +82,11 @@ fn may_give(apis: &[ResourceServer], reach: &ScopeSet, scope: &Scope) -> bool {
     reach.covers(scope) && offering.any(|api| !api.catalog.within(&wanted, reach).is_empty())
 }
 
+/// Whether it is powerful at any API at which it counts.
+fn is_powerful(apis: &[ResourceServer], scope: &Scope) -> bool {
+    apis.iter().any(|api| api.catalog.is_powerful(scope))
+}
+
 /// What a key may do, as people read it.
 pub(super) struct Allowed {
     pub scope: String,
@@ -92,11 +97,13 @@ pub(super) struct Allowed {
 
 pub(super) fn allowed(apis: &[ResourceServer], scopes: &ScopeSet) -> Vec<Allowed> {
     let allowed = |scope: &Scope| {
-        let api = apis.iter().find(|api| api.catalog.offers(scope));
+        // What an API of the organization's own says of it comes before what ours does.
+        let offering = apis.iter().filter(|api| api.catalog.offers(scope));
+        let api = offering.min_by_key(|api| api.is_management);
         Allowed {
             scope: scope.to_string(),
             sentence: api.map(|api| api.catalog.sentence(scope)),
-            is_powerful: apis.iter().any(|api| api.catalog.is_powerful(scope)),
+            is_powerful: is_powerful(apis, scope),
         }
     };
     scopes.iter().map(allowed).collect()

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::choices::{Group, groups};
 use super::secret::secret_page;
 use super::typed::{Read, Typed};
-use super::{Choice, limit_hint, path_of, projects, returned, to};
+use super::{Choice, limit_hint, path_of, projects, to};
 use crate::access::WriteApiKeys;
 use crate::api_keys::{self, AllowedNetworks, ApiKey, NewApiKey};
 use crate::app::App;
@@ -85,7 +85,7 @@ async fn form_page(
 
 /// What sending the form came to.
 enum Outcome {
-    Made(Vec<ResourceServer>, ApiKey, SecretString),
+    Made(Vec<ResourceServer>, Box<ApiKey>, SecretString),
     /// It was sent before, and made what has this id.
     Before(String),
 }
@@ -98,8 +98,7 @@ pub async fn create(
 ) -> Result<Response, PageError> {
     let sent = sent?;
     let typed = Typed::of(&sent);
-    let mut is_confirmed = false;
-    match make(&app, &visitor, &typed, &sent, &mut is_confirmed).await {
+    match make(&app, &visitor, &typed, &sent).await {
         Ok(Outcome::Made(apis, key, secret)) => {
             Ok(secret_page(&app, &visitor, &apis, &key, &secret, true))
         }
@@ -108,7 +107,7 @@ pub async fn create(
             Err(_) => to(&visitor.path("/api-keys")),
         }),
         Err(refused) => {
-            let form = returned(&visitor, typed.placed(refused), is_confirmed)?;
+            let form = FormState::returned(&visitor.person, typed.placed(refused))?;
             form_page(&app, &visitor, form, &typed).await
         }
     }
@@ -119,12 +118,10 @@ async fn make(
     visitor: &Visitor<WriteApiKeys>,
     typed: &Typed,
     sent: &Parameters,
-    is_confirmed: &mut bool,
 ) -> Result<Outcome, Refused> {
     let now = visitor.person.now;
     let wanted = checked(visitor, typed)?;
     visitor.confirm(app, sent).await?;
-    *is_confirmed = true;
     let once = match Once::begin(&app.db, now, &visitor.caller.name(), sent).await? {
         Sent::First(once) => once,
         Sent::Before(id) => return Ok(Outcome::Before(id)),
@@ -155,7 +152,7 @@ async fn make(
     let by = &visitor.caller.by;
     let (key, secret) = api_keys::issue(once.tx(), now, by, &brands, settings, &apis, new).await?;
     once.made(key.id).await?;
-    Ok(Outcome::Made(apis, key, secret))
+    Ok(Outcome::Made(apis, Box::new(key), secret))
 }
 
 /// What can be said before anything is begun.

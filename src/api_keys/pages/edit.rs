@@ -8,7 +8,7 @@ use entity::{ApiKeyId, Timestamp};
 
 use super::choices::{Group, groups};
 use super::typed::{Read, Typed};
-use super::{Choice, found_active, limit_hint, path_of, returned, to};
+use super::{Choice, found_active, limit_hint, path_of, to};
 use crate::access::WriteApiKeys;
 use crate::api_keys::{self, AllowedNetworks, ApiKey, ApiKeyChanges, Edited, Extent};
 use crate::app::App;
@@ -83,7 +83,10 @@ fn form_page(
     };
     let keep = match key.expires_at {
         // A list holds text alone, in no zone but UTC.
-        Some(end) => format!("As it is: {end}"),
+        Some(end) => match end.to_string().get(..16) {
+            Some(minute) => format!("As it is: {} UTC", minute.replace('T', " ")),
+            None => format!("As it is: {end}"),
+        },
         None => "As it is: never".to_owned(),
     };
     let template = EditPage {
@@ -131,7 +134,7 @@ pub async fn post_edit(
     let (form, consequences) = match change(&app, &visitor, &apis, &key, &typed, &sent).await {
         Ok(None) => return Ok(to(&path_of(&visitor, id, "?done=changed"))),
         Ok(Some(consequences)) => (FormState::new(&visitor.person), Some(consequences)),
-        Err(refused) => (returned(&visitor, typed.placed(refused), false)?, None),
+        Err(refused) => (FormState::returned(&visitor.person, typed.placed(refused))?, None),
     };
     // What was read when the form was opened, so that a second try does not overwrite what it has not seen.
     let form = (form, &typed, sent.first("version"));

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use entity::{ApiKeyId, UserId};
 
-use super::{Names, found_active, path_of, returned, to};
+use super::{Names, found_active, path_of, to};
 use crate::access::AdminApiKeys;
 use crate::api_keys::{self, ApiKey};
 use crate::app::App;
@@ -77,7 +77,8 @@ pub async fn post_hand_over(
     match give(&app, &visitor, &key, &sent).await {
         Ok(()) => Ok(to(&path_of(&visitor, id, "?done=handed-over"))),
         Err(refused) => {
-            form_page(&app, &visitor, returned(&visitor, refused, false)?, &key, &sent).await
+            form_page(&app, &visitor, FormState::returned(&visitor.person, refused)?, &key, &sent)
+                .await
         }
     }
 }

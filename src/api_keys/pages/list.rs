@@ -16,7 +16,7 @@ use crate::console::{
 use crate::http::{PageError, Parameters};
 
 /// How many are on a page.
-const ROWS: u64 = 50;
+const ROWS: u64 = 40;
 /// Of a key's scopes as many are shown in its line.
 const SCOPES: usize = 3;
 const LONGEST_NAME: usize = 100;

@@ -20,7 +20,7 @@ use entity::{ApiKeyId, ProjectId, UserId};
 use super::{ApiKey, ApiKeySettings, Status, store};
 use crate::access::{AdminDecoys, Permission};
 use crate::app::App;
-use crate::console::{FormState, Visitor, grouped};
+use crate::console::{Visitor, grouped};
 use crate::http::PageError;
 use crate::platform::Refused;
 use crate::{identity, tenancy};
@@ -141,17 +141,6 @@ impl Names {
     fn project(&self, id: ProjectId) -> String {
         self.projects.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
-}
-
-/// A form that comes back; see [`FormState::returned`]. The password is not asked for once more where it was entered
-/// rightly.
-fn returned<P>(
-    visitor: &Visitor<P>,
-    refused: Refused,
-    is_confirmed: bool,
-) -> Result<FormState, PageError> {
-    let form = FormState::returned(&visitor.person, refused)?;
-    Ok(FormState { asks_password: form.asks_password && !is_confirmed, ..form })
 }
 
 /// What stands below the field of a key's own limit.

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use entity::ApiKeyId;
 
-use super::{found, found_active, path_of, returned, to};
+use super::{found, found_active, path_of, to};
 use crate::access::WriteApiKeys;
 use crate::api_keys::{self, ApiKey, Status};
 use crate::app::App;
@@ -66,7 +66,9 @@ pub async fn post_revoke(
     }
     match end(&app, &visitor, &key, &sent).await {
         Ok(()) => Ok(to(&path_of(&visitor, id, "?done=revoked"))),
-        Err(refused) => Ok(form_page(&visitor, returned(&visitor, refused, false)?, &key, &sent)),
+        Err(refused) => {
+            Ok(form_page(&visitor, FormState::returned(&visitor.person, refused)?, &key, &sent))
+        }
     }
 }
 

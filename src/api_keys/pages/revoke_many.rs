@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use entity::{ApiKeyId, Timestamp};
 
-use super::{found, returned, to};
+use super::{found, to};
 use crate::access::WriteApiKeys;
 use crate::api_keys::{self, Status};
 use crate::app::App;
@@ -86,7 +86,7 @@ pub async fn post_revoke_many(
     match end(&app, &visitor, &keys, &sent).await {
         Ok(()) => Ok(to(&visitor.path("/api-keys?done=revoked"))),
         Err(refused) => {
-            let form = returned(&visitor, refused, false)?;
+            let form = FormState::returned(&visitor.person, refused)?;
             Ok(form_page(&visitor, form, keys, sent.first("reason")))
         }
     }

@@ -7,7 +7,7 @@ use entity::ApiKeyId;
 use secrecy::SecretString;
 
 use super::secret::secret_page;
-use super::{Choice, found_active, path_of, returned, to};
+use super::{Choice, found_active, path_of, to};
 use crate::access::WriteApiKeys;
 use crate::api_keys::{self, ApiKey, NewSecret};
 use crate::app::App;
@@ -70,15 +70,14 @@ pub async fn post_rotate(
 ) -> Result<Response, PageError> {
     let sent = sent?;
     let key = found_active(&app, &visitor, id).await?;
-    let mut is_confirmed = false;
-    match renew(&app, &visitor, id, &sent, &mut is_confirmed).await {
+    match renew(&app, &visitor, id, &sent).await {
         Ok(Some((key, secret))) => {
             let apis = resource_servers::list_offered(app.db.reader(), key.organization).await?;
             Ok(secret_page(&app, &visitor, &apis, &key, &secret, false))
         }
         Ok(None) => Ok(to(&path_of(&visitor, id, "?done=rotated"))),
         Err(refused) => {
-            let form = returned(&visitor, refused, is_confirmed)?;
+            let form = FormState::returned(&visitor.person, refused)?;
             Ok(form_page(&visitor, form, &key, sent.first("grace_seconds")))
         }
     }
@@ -90,13 +89,11 @@ async fn renew(
     visitor: &Visitor<WriteApiKeys>,
     id: ApiKeyId,
     sent: &Parameters,
-    is_confirmed: &mut bool,
 ) -> Result<Option<(ApiKey, SecretString)>, Refused> {
     let grace = sent.first("grace_seconds").parse();
     let grace =
         grace.map_err(|_| Refused::field("grace_seconds", "must be chosen from the list"))?;
     visitor.confirm(app, sent).await?;
-    *is_confirmed = true;
     let now = visitor.person.now;
     let once = match Once::begin(&app.db, now, &visitor.caller.name(), sent).await? {
         Sent::First(once) => once,

@@ -49,7 +49,7 @@ pub async fn new(
 
 /// What sending the form made.
 enum Made {
-    Confidential(Client, SecretString),
+    Confidential(Box<Client>, SecretString),
     Public(ClientId),
     Before(String),
 }
@@ -127,7 +127,7 @@ async fn make(
     })?;
     once.made(client.id).await?;
     Ok(match secret {
-        Some(secret) => Made::Confidential(client, secret),
+        Some(secret) => Made::Confidential(Box::new(client), secret),
         None => Made::Public(client.id),
     })
 }

@@ -163,11 +163,13 @@ impl Browser {
     }
 
     /// What the browser had to say so far: refusals by a policy, failures to load, errors of scripts. That a form came
-    /// back is none of it.
+    /// back is none of it, nor that what was typed into it is no date.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.client.issue_cmd(ReadLog).await.unwrap();
         let messages = log.as_array().unwrap().iter().map(|entry| entry["message"].to_string());
-        messages.filter(|it| !it.contains("the server responded with a status of 422")).collect()
+        let of_forms =
+            ["a status of 409", "a status of 422", "does not conform to the required format"];
+        messages.filter(|it| !of_forms.iter().any(|known| it.contains(known))).collect()
     }
 
     /// Takes pictures of the page, wide and narrow, in light and in dark, into `target/screenshots`. Nothing may stick
