@@ -2,7 +2,7 @@
 //! do in the same minute. The rates mean little elsewhere; the ratios do. `bench/run` builds and runs it;
 //! `docs/performance.md` says what the figures mean.
 //!
-//! The server is the release binary, a process of its own on a database of its own; with several sizes there is one of
+//! The server is the binary that is shipped, a process of its own on a database of its own; with several sizes there is one of
 //! each, and each workload is driven on one after the other. The load comes from this process, on the same cores, over
 //! loopback and connections that are kept.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! The server that is measured: the release binary, as a process of its own.
+//! The server that is measured: the binary that is shipped, as a process of its own.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
