@@ -7,13 +7,10 @@ use crate::http::{PageError, Parameters};
 use crate::platform::entropy::random_token;
 use crate::platform::{FieldError, Refused};
 
-/// What is wrong with the fields of a form.
-#[derive(Debug, Default, Clone)]
-pub struct Problems(pub Vec<FieldError>);
-
 /// What a form is made of besides the values of its fields.
 pub struct FormState {
-    pub problems: Problems,
+    /// What is wrong with its fields.
+    pub problems: Vec<FieldError>,
     /// Why it can't be done, where that is no matter of a field: a sentence, and the status that goes with it.
     pub refusal: Option<(StatusCode, String)>,
     /// Whether it must ask for the password.
@@ -34,7 +31,6 @@ impl FormState {
     /// A form that was sent, and comes back with what is wrong.
     #[must_use]
     pub fn refused(person: &Person, problems: Vec<FieldError>) -> Self {
-        let problems = Problems(problems);
         let (asks_password, email) = (person.asks_password(), person.session.email.clone());
         Self { problems, refusal: None, asks_password, email, id: random_token() }
     }
@@ -57,18 +53,18 @@ impl FormState {
     #[must_use]
     pub fn problem(&self, field: &str) -> Option<&str> {
         let is_of = |it: &&FieldError| is_part_of(&it.field, field);
-        self.problems.0.iter().find(is_of).map(|it| it.message.as_str())
+        self.problems.iter().find(is_of).map(|it| it.message.as_str())
     }
 
     /// All that is wrong with a field and its parts.
     pub fn all(&self, field: &str) -> impl Iterator<Item = &FieldError> {
-        self.problems.0.iter().filter(move |it| is_part_of(&it.field, field))
+        self.problems.iter().filter(move |it| is_part_of(&it.field, field))
     }
 
     /// Whether it is the first field with which something is wrong: there the cursor goes.
     #[must_use]
     pub fn is_first(&self, field: &str) -> bool {
-        self.problems.0.first().is_some_and(|it| is_part_of(&it.field, field))
+        self.problems.first().is_some_and(|it| is_part_of(&it.field, field))
     }
 
     /// The id of the element that a field is, or is a part of.
@@ -103,7 +99,7 @@ impl FormState {
     /// Whether something is wrong with its fields.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        !self.problems.0.is_empty()
+        !self.problems.is_empty()
     }
 }
 

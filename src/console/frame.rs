@@ -1,12 +1,9 @@
 //! What surrounds a page of the console: the organization that it is about, the others, and where else one can go.
 
-use entity::OrganizationId;
-
 use super::{Person, Visitor};
-use crate::access::Caller;
 use crate::access::{
-    Anybody, Permission, ReadApiKeys, ReadAuditEvents, ReadClients, ReadMembers, ReadOrganizations,
-    ReadProjects, ReadResourceServers, ReadRoles, ReadSigningKeys,
+    Anybody, Caller, Permission, ReadApiKeys, ReadAuditEvents, ReadClients, ReadMembers,
+    ReadOrganizations, ReadProjects, ReadResourceServers, ReadRoles, ReadSigningKeys,
 };
 use crate::tenancy::Membership;
 
@@ -112,15 +109,14 @@ pub struct Frame {
     pub groups: Vec<Group>,
 }
 
-impl Frame {
-    /// Of a page about an organization.
+impl<P: Permission> Visitor<P> {
+    /// The frame of a page about the organization.
     #[must_use]
-    pub fn of_visitor<P: Permission>(visitor: &Visitor<P>, current: Section) -> Self {
-        let here = &visitor.membership;
-        let place = format!("{}/o/{}", visitor.person.base, here.organization);
+    pub fn frame(&self, current: Section) -> Frame {
+        let (here, person) = (&self.membership, &self.person);
+        let place = self.path("");
         let group = |title, sections: &[Section]| {
-            let is_open =
-                |section: &&Section| section.is_open_to(&visitor.caller, visitor.is_operator);
+            let is_open = |section: &&Section| section.is_open_to(&self.caller, self.is_operator);
             let link = |section: &Section| Link {
                 label: section.label().to_owned(),
                 href: format!("{place}/{}", section.path()),
@@ -133,47 +129,45 @@ impl Frame {
             group("People", &Section::PEOPLE),
             group("Organization", &Section::REST),
         ];
-        let memberships = &visitor.person.memberships;
-        Self {
-            base: visitor.person.base.clone(),
-            email: visitor.person.session.email.clone(),
+        let is_other = |it: &&Membership| it.organization != here.organization;
+        Frame {
+            base: person.base.clone(),
+            email: person.session.email.clone(),
             organization: Some(here.clone()),
-            others: others(memberships, Some(here.organization)),
+            others: person.memberships.iter().filter(is_other).cloned().collect(),
             label: "Organization",
             groups: groups.into_iter().filter(|group| !group.links.is_empty()).collect(),
         }
     }
+}
 
-    /// Of a page about the person.
+impl Person {
+    /// The frame of a page about the person.
     #[must_use]
-    pub fn of_person(person: &Person, current: Section) -> Self {
+    pub fn frame(&self, current: Section) -> Frame {
         let link = |section: &Section| Link {
             label: section.label().to_owned(),
-            href: format!("{}/{}", person.base, section.path()),
+            href: format!("{}/{}", self.base, section.path()),
             is_current: *section == current,
         };
         let own = Group { title: "You", links: Section::PERSONAL.iter().map(link).collect() };
         let place = |membership: &Membership| Link {
             label: membership.organization_name.clone(),
-            href: format!("{}/o/{}", person.base, membership.organization),
+            href: format!("{}/o/{}", self.base, membership.organization),
             is_current: false,
         };
         let organizations =
-            Group { title: "Organizations", links: person.memberships.iter().map(place).collect() };
-        Self {
-            base: person.base.clone(),
-            email: person.session.email.clone(),
+            Group { title: "Organizations", links: self.memberships.iter().map(place).collect() };
+        Frame {
+            base: self.base.clone(),
+            email: self.session.email.clone(),
             organization: None,
             others: Vec::new(),
             label: "Account",
-            groups: match person.memberships.is_empty() {
+            groups: match self.memberships.is_empty() {
                 true => vec![own],
                 false => vec![own, organizations],
             },
         }
     }
-}
-
-fn others(memberships: &[Membership], here: Option<OrganizationId>) -> Vec<Membership> {
-    memberships.iter().filter(|it| Some(it.organization) != here).cloned().collect()
 }

@@ -14,7 +14,7 @@ mod secret;
 mod visitor;
 
 pub use address::{Asked, Named, query_of};
-pub use form::{FormState, Problems, chosen, words};
+pub use form::{FormState, chosen, words};
 pub use frame::{Frame, Section};
 pub use home::{home, organization};
 pub use moment::{Day, Moment, Remaining, grouped};

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use entity::Timestamp;
 
-use super::{Frame, Section};
 use crate::app::App;
 use crate::audit::{self, Actor, By};
 use crate::http::{ClientAddress, PageError, Parameters, Source};
@@ -64,11 +63,6 @@ impl Person {
     #[must_use]
     pub fn by(&self) -> By {
         self.source.clone().by(Actor::User(self.session.user))
-    }
-
-    #[must_use]
-    pub fn frame(&self, current: Section) -> Frame {
-        Frame::of_person(self, current)
     }
 
     /// Whether a form must ask for the password before secrets are made, or members and roles changed.

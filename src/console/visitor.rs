@@ -5,11 +5,10 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 
-use super::{Frame, Person, Section};
+use super::Person;
 use crate::access::{Caller, Denied, Permission};
 use crate::app::App;
-use crate::http::{PageError, Parameters};
-use crate::platform::Refused;
+use crate::http::PageError;
 use crate::tenancy::{self, Membership};
 
 /// Somebody who is logged in, in the organization that the address names (`/o/{organization}/…`), whose role there
@@ -65,22 +64,9 @@ fn refusal(membership: &Membership, denied: Denied) -> PageError {
 }
 
 impl<P: Permission> Visitor<P> {
-    #[must_use]
-    pub fn frame(&self, current: Section) -> Frame {
-        Frame::of_visitor(self, current)
-    }
-
     /// The address of a page about this organization; `rest` begins with a slash.
     #[must_use]
     pub fn path(&self, rest: &str) -> String {
         format!("{}/o/{}{rest}", self.person.base, self.membership.organization)
-    }
-
-    /// See [`Person::confirm`].
-    ///
-    /// # Errors
-    /// With what is wrong with the field `password`.
-    pub async fn confirm(&self, app: &App, form: &Parameters) -> Result<(), Refused> {
-        self.person.confirm(app, form).await
     }
 }

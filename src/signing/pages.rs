@@ -176,7 +176,7 @@ async fn turn(
     algorithm: Algorithm,
     sent: &Parameters,
 ) -> Result<&'static str, Refused> {
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let (now, by, seal) = (visitor.person.now, &visitor.caller.by, &app.signing_seal);
     let Ok(active) = sent.first("active").parse::<SigningKeyId>() else {
         ensure_active(&app.db, now, by, seal, algorithm).await?;

@@ -121,7 +121,7 @@ async fn make(
 ) -> Result<Outcome, Refused> {
     let now = visitor.person.now;
     let wanted = checked(visitor, typed)?;
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let once = match Once::begin(&app.db, now, &visitor.caller.name(), sent).await? {
         Sent::First(once) => once,
         Sent::Before(id) => return Ok(Outcome::Before(id)),

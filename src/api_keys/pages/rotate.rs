@@ -93,7 +93,7 @@ async fn renew(
     let grace = sent.first("grace_seconds").parse();
     let grace =
         grace.map_err(|_| Refused::field("grace_seconds", "must be chosen from the list"))?;
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let now = visitor.person.now;
     let once = match Once::begin(&app.db, now, &visitor.caller.name(), sent).await? {
         Sent::First(once) => once,

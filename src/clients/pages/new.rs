@@ -100,7 +100,7 @@ async fn make(
 ) -> Result<Made, Refused> {
     let wanted = Wanted::read(sent, offered).map_err(Refused::Invalid)?;
     let api_names = wanted.api_names(offered);
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let (now, caller) = (visitor.person.now, &visitor.caller);
     let once = match Once::begin(&app.db, now, &caller.name(), sent).await? {
         Sent::First(once) => once,

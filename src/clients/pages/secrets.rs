@@ -122,7 +122,7 @@ async fn make(
     let Ok(grace) = sent.first("grace_seconds").parse() else {
         return Err(Refused::field("grace_seconds", "must be one of those offered"));
     };
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let (now, caller) = (visitor.person.now, &visitor.caller);
     let once = match Once::begin(&app.db, now, &caller.name(), sent).await? {
         Sent::First(once) => once,

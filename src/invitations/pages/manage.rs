@@ -230,7 +230,7 @@ async fn make(
     visitor: &Visitor<WriteMembers>,
     sent: &Parameters,
 ) -> Result<Made, Refused> {
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let (now, caller) = (visitor.person.now, &visitor.caller);
     let once = match Once::begin(&app.db, now, &caller.name(), sent).await? {
         Sent::First(once) => once,

@@ -203,7 +203,7 @@ async fn change(
 ) -> Result<(), Refused> {
     let role = sent.first("role").parse();
     let role: RoleRef = role.map_err(|_| Refused::field("role", "must be chosen"))?;
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let (now, by) = (visitor.person.now, &visitor.caller.by);
     let (organization, expected) = (visitor.membership.organization, Some(read_version(sent)));
     let tx = app.db.begin().await?;
@@ -280,7 +280,7 @@ async fn take_out(
     if !typed.eq_ignore_ascii_case(&member.email) && !is_their_name {
         return Err(Refused::field("email", "must be their e-mail address, or their whole name"));
     }
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     goes(app, visitor, member.user).await
 }
 
@@ -343,6 +343,6 @@ async fn take_oneself_out(
         let message = "must be the name of the organization, letter by letter";
         return Err(Refused::field("name", message));
     }
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     goes(app, visitor, visitor.person.session.user).await
 }

@@ -191,7 +191,7 @@ async fn make(
     visitor: &Visitor<WriteRoles>,
     sent: &Parameters,
 ) -> Result<String, Refused> {
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let now = visitor.person.now;
     let once = match Once::begin(&app.db, now, &visitor.caller.name(), sent).await? {
         Sent::First(once) => once,
@@ -384,7 +384,7 @@ async fn change(
     id: RoleId,
     sent: &Parameters,
 ) -> Result<(), Refused> {
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let scopes = wanted_scopes(sent);
     let changes = RoleChanges {
         name: Some(sent.first("name")),
@@ -457,7 +457,7 @@ async fn remove(
     if sent.first("name").trim() != role.name {
         return Err(Refused::field("name", "must be the name of the role, letter by letter"));
     }
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let (now, by) = (visitor.person.now, &visitor.caller.by);
     let tx = app.db.begin().await?;
     tenancy::delete_role(&tx, now, by, role.organization, role.id).await?;

@@ -236,7 +236,7 @@ async fn end(
         let message = "must be the name of the organization, letter by letter";
         return Err(Refused::field("name", message));
     }
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     let tx = app.db.begin().await?;
     let id = visitor.membership.organization;
     close_organization(&tx, visitor.person.now, &founder.by, id).await?;

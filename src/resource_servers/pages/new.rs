@@ -91,7 +91,7 @@ async fn make(
     let (now, organization) = (visitor.person.now, visitor.membership.organization);
     let (caller, algorithm) = (&visitor.caller, wanted.algorithm);
     let is_shared = may_be_shared(app.db.reader(), organization, Some(wanted.is_shared)).await?;
-    visitor.confirm(app, sent).await?;
+    visitor.person.confirm(app, sent).await?;
     signing::ensure_active(&app.db, now, &caller.by, &app.signing_seal, algorithm).await?;
     // Tokens for it can be asked for as soon as this is answered.
     app.revocations.catch_up().await;
