@@ -277,3 +277,52 @@ async fn a_demoted_member_loses_a_page_at_the_next_click() {
     world.puts(&member, None).await;
     assert_eq!(member.gets(&page).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_gives_power_away_asks_for_the_password_again() {
+    let Some(world) = World::on(Database::Sqlite).await else { return };
+    world.owner.logs_in().await;
+    let scope = format!("{} read:tenants", world.api.id);
+    let forms: [(&str, &[(&str, &str)]); 5] = [
+        ("api-keys", &[("name", "nightly"), ("expiry", "7"), ("scopes", "read:tenants")]),
+        (
+            "applications",
+            &[
+                ("name", "Dashboard"),
+                ("kind", "confidential"),
+                ("requires_pkce", "1"),
+                ("grant_types", "client_credentials"),
+                ("scopes", &scope),
+            ],
+        ),
+        (
+            "resource-servers",
+            &[
+                ("name", "Bills"),
+                ("audience", "https://bills.example.com"),
+                ("algorithm", "ES256"),
+                ("scopes", "read:bills = See your bills"),
+            ],
+        ),
+        ("invitations", &[("email", "grace@example.com"), ("role", "viewer")]),
+        ("roles", &[("name", "Clerk"), ("scopes", "read:tenants")]),
+    ];
+    world.server.passes(std::time::Duration::from_secs(16 * 60));
+    let new = |section: &str| format!("/o/{}/{section}/new", world.organization);
+    for (section, fields) in forms {
+        let fields = [fields, &[("password", "")]].concat();
+        let refused = world.owner.fills_in(&new(section), &new(section), &fields).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{section}: {refused:?}");
+        assert!(refused.text.contains("Password</a> must be entered again"), "{refused:?}");
+        let list = world.owner.gets(&new(section).replace("/new", "")).await.text;
+        assert!(!list.contains(fields[0].1), "{section}: it was made: {list}");
+    }
+    // Nothing else was wrong with them; and once it was entered it is not asked for again.
+    for (section, fields) in forms {
+        let made = world.owner.fills_in(&new(section), &new(section), fields).await;
+        assert!(made.status != StatusCode::UNPROCESSABLE_ENTITY, "{section}: {made:?}");
+        let list = world.owner.gets(&new(section).replace("/new", "")).await.text;
+        assert!(list.contains(fields[0].1), "{section}: it was not made: {list}");
+    }
+    assert!(!world.owner.gets(&new("roles")).await.text.contains(r#"name="password""#));
+}
