@@ -216,6 +216,7 @@ async fn a_question_that_can_not_be_meant_lets_nobody_in(
         assert_eq!(wrong_fields(&answer), [parameter], "{query}");
     }
     assert_eq!(asks_with(&world, "?scope=%FF", &key).await.status, StatusCode::BAD_REQUEST);
+    assert_refused(&asks_with(&world, "?resource=a%00b", &key).await, 401, "invalid_token");
 
     // A failure of ours is no permission.
     let db = world.server.app.db.writer();

@@ -126,6 +126,7 @@ async fn what_is_no_good_key_or_no_exchange_is_refused(
         ([("actor_token", "x")], "400 invalid_request"),
         ([("resource", "")], "400 invalid_request"),
         ([("resource", "https://other.example.com")], "400 invalid_target"),
+        ([("resource", "a\0b")], "400 invalid_target"),
         ([("audience", "https://other.example.com")], "400 invalid_request"),
     ] {
         assert_eq!(exchanges(&world, &key.secret, &form).await.refusal(), refusal, "{form:?}");

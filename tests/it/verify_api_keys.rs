@@ -251,10 +251,10 @@ async fn who_may_only_verify_is_told_no_more_than_that(
     assert_eq!(told.json["api_key"]["scopes"], json!(["read:tenants"]));
     let told = desk.posts(VERIFY, &json!({ "key": secret })).await;
     assert_eq!(told.json["api_key"]["scopes"], json!(["read:projects", "read:tenants"]));
-    assert_eq!(
-        wrong_fields(&desk.posts(VERIFY, &at("https://nowhere.example")).await),
-        ["resource"]
-    );
+    for nowhere in ["https://nowhere.example", "", "a\0b"] {
+        let refused = desk.posts(VERIFY, &at(nowhere)).await;
+        assert_eq!(wrong_fields(&refused), ["resource"], "{nowhere:?}");
+    }
 
     let reader = Caller::with(&world.server, &world.api_key(&["read"]).await.secret);
     let refused = reader.posts(VERIFY, &asked).await;
@@ -297,6 +297,7 @@ async fn what_is_no_question_is_refused_by_the_name_of_the_field(
         (json!({ "key": "x", "scope": "" }), "scope"),
         (json!({ "key": "x", "client_address": "here" }), "client_address"),
         (json!({ "key": "x", "resource": "https://other.example.com" }), "resource"),
+        (json!({ "key": "x", "resource": "a\0b" }), "resource"),
         (json!({ "key": "x", "more": 1 }), "more"),
     ] {
         assert_eq!(wrong_fields(&api.posts(VERIFY, &body).await), [field], "{body}");
