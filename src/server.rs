@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tower_http::csrf::CsrfLayer;
 
-use crate::api_keys::pages as keys;
+use crate::api_keys::{Pace, pages as keys};
 use crate::app::App;
 use crate::audit::pages::log;
 use crate::clients::pages as applications;
@@ -104,7 +104,7 @@ pub async fn serve(
     follower.abort();
     janitor.abort();
     recorder.abort();
-    write_uses(&app).await;
+    write_uses(&app, Pace::AtOnce).await;
     redis.abort();
     deliverer.abort();
     ender.abort();
@@ -140,12 +140,12 @@ async fn record_uses(app: App) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        write_uses(&app).await;
+        write_uses(&app, Pace::Unhurried).await;
     }
 }
 
-async fn write_uses(app: &App) {
-    if let Err(error) = app.api_keys.write_uses(&app.db).await {
+async fn write_uses(app: &App, pace: Pace) {
+    if let Err(error) = app.api_keys.write_uses(&app.db, pace).await {
         tracing::error!(error = format!("{error:#}"), "the use of API keys can't be written down");
     }
 }

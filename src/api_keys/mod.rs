@@ -44,6 +44,7 @@ pub use revoke_many::{
 };
 pub use rotate::{NewSecret, rotate};
 pub use store::{ListApiKeys, find, list, names_of, revoke_of_organization, revoke_of_project};
+pub use uses::Pace;
 pub use verify::{ApiKeys, Presented, Verified};
 pub use watch::{
     Leak, Remedy, end_leaked, find_leaked, raise_alert, tell_of_disuse, tell_of_expiry, tripped,

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use entity::{ApiKeyId, OrganizationId, SecretId, Timestamp};
 use ipnet::IpNet;
@@ -28,6 +30,9 @@ const MOST_REFUSALS_OF_ONE: u32 = 100;
 const MOST_DETAILS: usize = 50;
 /// Keys, or refusals, in a transaction: the writer is everybody's.
 const BATCH: usize = 200;
+/// How many times as long as a transaction took no other one is begun, while there is time: what nobody waits for takes
+/// a quarter of the writer at most, however many keys come into use at once.
+const REST: u32 = 3;
 
 /// What this process knows already, so that the same is not gathered with every call. Of one key in memory.
 #[derive(Default)]
@@ -45,7 +50,9 @@ pub(super) struct Uses {
 
 #[derive(Default)]
 struct Pending {
-    keys: HashMap<ApiKeyId, KeyUse>,
+    keys: BTreeMap<ApiKeyId, KeyUse>,
+    /// Those after it have waited longest.
+    taken_to: Option<ApiKeyId>,
     refusals: Vec<Refusal>,
     /// How many refusals of each key were gathered in this minute.
     refused: HashMap<ApiKeyId, u32>,
@@ -63,6 +70,15 @@ pub(super) struct KeyUse {
     pub scopes: BTreeSet<Scope>,
     /// From where, in the size of a country.
     pub networks: BTreeSet<IpNet>,
+}
+
+/// How soon what was gathered is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// While the server has others to serve.
+    Unhurried,
+    /// When it is about to end.
+    AtOnce,
 }
 
 struct Refusal {
@@ -206,16 +222,26 @@ impl Uses {
         });
     }
 
-    fn take(&self) -> (Vec<(ApiKeyId, KeyUse)>, Vec<Refusal>) {
+    /// The next keys of those that wait, in the order of their ids.
+    fn take_keys(&self) -> Vec<(ApiKeyId, KeyUse)> {
+        let mut pending = self.lock();
+        let after = pending.taken_to.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = |from| pending.keys.range((from, Bound::Unbounded)).map(|(id, _)| *id);
+        let mut ids: Vec<ApiKeyId> = next(after).take(BATCH).collect();
+        if ids.is_empty() {
+            ids = next(Bound::Unbounded).take(BATCH).collect();
+        }
+        pending.taken_to = ids.last().copied();
+        ids.iter().filter_map(|id| pending.keys.remove_entry(id)).collect()
+    }
+
+    fn take_refusals(&self) -> Vec<Refusal> {
         let mut pending = self.lock();
         if pending.dropped > 0 {
             tracing::warn!(count = pending.dropped, "refusals of API keys were not written down");
             pending.dropped = 0;
         }
-        let mut keys: Vec<(ApiKeyId, KeyUse)> = pending.keys.drain().collect();
-        // In one order, so that of two processes neither waits for the other in a circle.
-        keys.sort_by_key(|(id, _)| *id);
-        (keys, std::mem::take(&mut pending.refusals))
+        std::mem::take(&mut pending.refusals)
     }
 
     // No code that can panic runs under the lock, so a poisoned one still guards a sound state.
@@ -246,31 +272,13 @@ fn country_sized(address: IpAddr) -> IpNet {
 }
 
 impl ApiKeys {
-    /// Writes down what was gathered. What the database does not take is lost, and said so by the error.
+    /// Writes down what was gathered until now. What the database does not take is lost, and said so by the error.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn write_uses(&self, db: &Db) -> anyhow::Result<()> {
-        let (keys, refusals) = self.uses.take();
-        let mut raised = false;
-        for batch in keys.chunks(BATCH) {
-            let tx = db.begin().await?;
-            for ((id, key_use), network) in store::record_uses(&tx, batch).await? {
-                // The address used last may be of another network than the new one.
-                let of_it = |it: &IpAddr| country_sized(*it).to_string() == network;
-                let address = key_use.from.filter(of_it).map(|address| address.to_string());
-                let detail = serde_json::json!({ "network": network });
-                let source = Source { address, ..Source::default() };
-                let (by, kind) = (source.by(Actor::ApiKey(*id)), AlertKind::ApiKeyNewNetwork);
-                watch::raise_alert(&tx, &self.alerts, key_use.at, &by, kind, *id, detail).await?;
-                raised = true;
-            }
-            tx.commit().await?;
-        }
-        if raised {
-            self.alerts.wake();
-        }
-        for batch in refusals.chunks(BATCH) {
+    pub async fn write_uses(&self, db: &Db, pace: Pace) -> anyhow::Result<()> {
+        // First, for they are few, and somebody may look for one of them.
+        for batch in self.uses.take_refusals().chunks(BATCH) {
             let tx = db.begin().await?;
             for refusal in batch {
                 let mut detail = serde_json::json!({ "rule": refusal.rule.as_str() });
@@ -285,6 +293,30 @@ impl ApiKeys {
             }
             tx.commit().await?;
         }
+        let mut raised = false;
+        let mut waiting = self.uses.lock().keys.len();
+        while waiting > 0 {
+            let (batch, began) = (self.uses.take_keys(), Instant::now());
+            waiting = waiting.saturating_sub(BATCH);
+            let tx = db.begin().await?;
+            for ((id, key_use), network) in store::record_uses(&tx, &batch).await? {
+                // The address used last may be of another network than the new one.
+                let of_it = |it: &IpAddr| country_sized(*it).to_string() == network;
+                let address = key_use.from.filter(of_it).map(|address| address.to_string());
+                let detail = serde_json::json!({ "network": network });
+                let source = Source { address, ..Source::default() };
+                let (by, kind) = (source.by(Actor::ApiKey(*id)), AlertKind::ApiKeyNewNetwork);
+                watch::raise_alert(&tx, &self.alerts, key_use.at, &by, kind, *id, detail).await?;
+                raised = true;
+            }
+            tx.commit().await?;
+            if pace == Pace::Unhurried && waiting > 0 {
+                tokio::time::sleep(began.elapsed() * REST).await;
+            }
+        }
+        if raised {
+            self.alerts.wake();
+        }
         Ok(())
     }
 }
@@ -292,6 +324,36 @@ impl ApiKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_taken_in_turn_however_many_come_meanwhile() {
+        let id = |at: i64| ApiKeyId::new(Timestamp(at));
+        let uses = Uses::default();
+        let add = |ids: &[ApiKeyId]| {
+            for id in ids {
+                let used = KeyUse {
+                    at: Timestamp(0),
+                    from: None,
+                    secrets: BTreeMap::new(),
+                    scopes: BTreeSet::new(),
+                    networks: BTreeSet::new(),
+                };
+                uses.lock().keys.insert(*id, used);
+            }
+        };
+        let taken = || uses.take_keys().into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let batch = i64::try_from(BATCH).unwrap();
+        let (first, last): (Vec<_>, Vec<_>) =
+            ((0..batch).map(id).collect(), (batch..batch + 9).map(id).collect());
+        add(&first);
+        add(&last);
+        assert_eq!(taken(), first);
+        // What comes again waits for those that have not had their turn.
+        add(&first);
+        assert_eq!(taken(), last);
+        assert_eq!(taken(), first);
+        assert!(taken().is_empty() && taken().is_empty());
+    }
 
     #[test]
     fn a_network_is_of_the_size_of_a_country() {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use portcullis::api_keys::Pace;
 use portcullis::tenancy::Role;
 use portcullis_verifier::key;
 use reqwest::{Method, StatusCode};
@@ -179,14 +180,14 @@ async fn the_use_of_many_keys_is_written_down_each_with_its_own(
     for (at, key) in keys.iter().enumerate() {
         uses(key, Some(format!("10.{at}.0.1")), Some(format!("read:tenants/t{at}"))).await;
     }
-    app.api_keys.write_uses(&app.db).await.unwrap();
+    app.api_keys.write_uses(&app.db, Pace::AtOnce).await.unwrap();
     let minute = |at: entity::Timestamp| entity::Timestamp(at.0 - at.0 % 60_000);
     let first = minute(app.clock.now());
     world.server.passes(Duration::from_secs(60));
     // One from nobody knows where, one from elsewhere; of the others nothing more is heard.
     uses(&keys[0], None, Some("read:tenants/t0".to_owned())).await;
     uses(&keys[1], Some("10.77.0.1".to_owned()), None).await;
-    app.api_keys.write_uses(&app.db).await.unwrap();
+    app.api_keys.write_uses(&app.db, Pace::AtOnce).await.unwrap();
     let second = minute(app.clock.now());
 
     for (at, key) in keys.iter().enumerate() {
@@ -236,7 +237,7 @@ async fn of_one_key_no_more_than_two_hundred_scopes_are_remembered(
             let asked = json!({ "key": key.secret, "scope": format!("read:tenants/t{number}") });
             assert_eq!(api.posts(VERIFY, &asked).await.json["valid"], true);
         }
-        app.api_keys.write_uses(&app.db).await.unwrap();
+        app.api_keys.write_uses(&app.db, Pace::AtOnce).await.unwrap();
     };
     for round in 0..5 {
         uses(&key, round * 45..(round + 1) * 45).await;

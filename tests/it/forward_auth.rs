@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use portcullis::api_keys::Pace;
 use portcullis::tenancy::Role;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
@@ -178,7 +179,7 @@ async fn what_is_no_good_is_refused_as_the_api_itself_would(
         assert_refused(&answer, 403, &format!("scope=\"{missing}\""));
         if credential == &secret {
             let server = &world.server.app;
-            server.api_keys.write_uses(&server.db).await.unwrap();
+            server.api_keys.write_uses(&server.db, Pace::AtOnce).await.unwrap();
             let request_id = answer.header("x-request-id");
             let path = format!("/v1/audit-events?request_id={request_id}");
             let found = admin.gets(&path).await;

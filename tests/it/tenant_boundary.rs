@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis::api_keys::Pace;
 use portcullis::tenancy::Role;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
@@ -231,7 +232,7 @@ fn is_ours(item: &Value, ours: &BTreeMap<&str, String>) -> bool {
 async fn snapshot(world: &World, ours: &BTreeMap<&str, String>) -> Vec<Value> {
     let key = world.api_key(&["admin"]).await;
     // When a key was used last is written down a little later.
-    world.server.app.api_keys.write_uses(&world.server.app.db).await.unwrap();
+    world.server.app.api_keys.write_uses(&world.server.app.db, Pace::AtOnce).await.unwrap();
     let mut seen = Vec::new();
     for (method, path, _) in routes() {
         if method != Method::GET || !has_id(path) || path.contains("{secret}") {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis::api_keys::Pace;
 use portcullis::tenancy::Role;
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
@@ -36,7 +37,7 @@ fn reason(verdict: &Answer) -> &str {
 /// What was written down of the refusal, as the owner finds it by the id of the request.
 async fn refused_by(world: &World, admin: &Caller, request_id: &str) -> Value {
     let app = &world.server.app;
-    app.api_keys.write_uses(&app.db).await.unwrap();
+    app.api_keys.write_uses(&app.db, Pace::AtOnce).await.unwrap();
     let found = admin.gets(&format!("/v1/audit-events?request_id={request_id}")).await;
     let events = found.json["items"].as_array().unwrap();
     assert_eq!(events.len(), 1, "{found:?}");
@@ -213,7 +214,7 @@ async fn a_key_of_somebody_else_is_unknown(
     assert_eq!(api.posts(VERIFY, &json!({ "key": own.secret })).await.json["valid"], true);
     // To be asked about where it is nobody's business is no use of a key.
     let app = &world.server.app;
-    app.api_keys.write_uses(&app.db).await.unwrap();
+    app.api_keys.write_uses(&app.db, Pace::AtOnce).await.unwrap();
     for (key, was_used) in [(&meaningless, false), (&theirs, false), (&own, true)] {
         let found =
             portcullis::api_keys::find(app.db.reader(), None, key.id.parse().unwrap()).await;
@@ -353,7 +354,7 @@ async fn use_is_remembered_to_the_minute_with_its_address_secret_and_scopes(
     let app = &world.server.app;
     let (id, older) = made(&admin, json!({ "name": "ci", "scopes": ["read:tenants"] })).await;
     let found = async || {
-        app.api_keys.write_uses(&app.db).await.unwrap();
+        app.api_keys.write_uses(&app.db, Pace::AtOnce).await.unwrap();
         portcullis::api_keys::find(app.db.reader(), None, id.parse().unwrap())
             .await
             .unwrap()
