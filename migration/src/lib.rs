@@ -12,6 +12,7 @@ mod m0006_feed;
 mod m0007_status_lists;
 mod m0008_api_key_overview;
 mod m0009_session_sources;
+mod m0010_fewer_index_entries;
 
 /// Runs what this database has not seen yet.
 pub struct Migrator;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_status_lists::Migration),
             Box::new(m0008_api_key_overview::Migration),
             Box::new(m0009_session_sources::Migration),
+            Box::new(m0010_fewer_index_entries::Migration),
         ]
     }
 }
