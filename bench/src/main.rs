@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use floor::Bare;
 use installation::{Installation, PASSWORD, Sizes};
-use load::{Counter, Load, Requests, drive};
+use load::{Counter, Load, Measured, Requests, drive};
 use report::{Filled, Report, Row, SQLITE, Start};
 use server::Server;
 use workloads::{Floor, Workload};
@@ -59,9 +59,12 @@ struct Arguments {
     grants: usize,
     #[arg(long, value_delimiter = ',', default_value = "32,512")]
     connections: Vec<usize>,
-    /// How long each workload is driven.
+    /// How long each workload is driven, each time.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// How often each is driven, in turn on every database; what is told is the median.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
     /// Only workloads whose name holds this; `beside` for those beside logins.
     #[arg(long, default_value = "")]
     only: String,
@@ -134,6 +137,7 @@ impl Measurement {
         let binary = arguments.binary.clone().map_or_else(beside, Ok)?;
         ensure!(binary.exists(), "{} does not exist: build it first", binary.display());
         ensure!(!arguments.keys.is_empty() && !arguments.connections.is_empty(), "nothing to do");
+        ensure!(arguments.rounds > 0, "nothing to do in no rounds");
         let time = Duration::from_secs_f64(arguments.seconds);
         Ok(Self { binary, time, floor_time: time.min(FLOOR_TIME), arguments })
     }
@@ -267,51 +271,60 @@ impl Measurement {
         let most = subjects[0].workloads[at].most_connections;
         let mut rows = Vec::new();
         let mut done: Vec<usize> = Vec::new();
-        for (round, &connections) in self.arguments.connections.iter().enumerate() {
+        for (part, &connections) in self.arguments.connections.iter().enumerate() {
             let connections = connections.min(most);
             if done.contains(&connections) {
                 continue;
             }
             done.push(connections);
             let request = subjects[0].request(at);
-            let bare = drive(Load {
-                address: bare.address,
-                connections,
-                time: self.floor_time,
-                pace: None,
-                requests: Requests::ready(1, |_, out| out.extend_from_slice(&request)),
-                numbers: Counter::default(),
-                end: usize::MAX,
-                shows: "",
-            })
-            .await?
-            .rate;
-            let mut of_this: Vec<Row> = Vec::new();
-            for subject in subjects {
-                let row = self.row(subject, at, connections, round, bare).await;
-                let row = row.with_context(|| format!("{name} with {connections} connections"))?;
-                let Some(mut row) = row else { continue };
-                if let Some(smallest) = of_this.first() {
-                    row.of_smallest = self.ratio(&row, smallest);
+            // Of each database, what the rounds found.
+            let mut found: Vec<Vec<Row>> = subjects.iter().map(|_| Vec::new()).collect();
+            for round in 0..self.arguments.rounds {
+                let bare = drive(Load {
+                    address: bare.address,
+                    connections,
+                    time: self.floor_time,
+                    pace: None,
+                    requests: Requests::ready(1, |_, out| out.extend_from_slice(&request)),
+                    numbers: Counter::default(),
+                    end: usize::MAX,
+                    shows: "",
+                })
+                .await?
+                .rate;
+                let part = part * self.arguments.rounds + round;
+                let mut smallest: Option<Measured> = None;
+                for (subject, found) in subjects.iter().zip(&mut found) {
+                    let row = self.row(subject, at, connections, part, bare).await;
+                    let row =
+                        row.with_context(|| format!("{name} with {connections} connections"))?;
+                    let Some(mut row) = row else { continue };
+                    match &smallest {
+                        Some(smallest) => row.of_smallest = self.ratio(&row.measured, smallest),
+                        None => smallest = Some(row.measured.clone()),
+                    }
+                    found.push(row);
                 }
+            }
+            for row in found.into_iter().filter_map(typical) {
                 eprintln!(
                     "{name}, {connections} connections, {} keys: {:.0}/s, {:.0} % of the bare route",
                     row.size,
                     row.measured.rate,
                     row.of_bare * 100.0
                 );
-                of_this.push(row);
+                rows.push(row);
             }
-            rows.extend(of_this);
         }
         Ok(rows)
     }
 
     /// None where one had used up all it could be asked before there was much of a rate.
-    fn ratio(&self, row: &Row, smallest: &Row) -> Option<f64> {
+    fn ratio(&self, measured: &Measured, smallest: &Measured) -> Option<f64> {
         let least = self.time.as_secs_f64() / 3.0;
-        let is_long = row.measured.seconds >= least && smallest.measured.seconds >= least;
-        is_long.then(|| row.measured.rate / smallest.measured.rate)
+        let is_long = measured.seconds >= least && smallest.seconds >= least;
+        is_long.then(|| measured.rate / smallest.rate)
     }
 
     /// None where nothing is left to be asked.
@@ -320,13 +333,13 @@ impl Measurement {
         subject: &Subject,
         at: usize,
         connections: usize,
-        round: usize,
+        part: usize,
         bare: f64,
     ) -> Result<Option<Row>> {
         let (workload, server) = (&subject.workloads[at], &subject.server);
-        // What can be used only once is shared among the rounds.
-        let rounds = self.arguments.connections.len();
-        let end = workload.once.map_or(usize::MAX, |count| count * (round + 1) / rounds);
+        // What can be used only once is shared among the numbers of connections and the rounds.
+        let parts = self.arguments.connections.len() * self.arguments.rounds;
+        let end = workload.once.map_or(usize::MAX, |count| count * (part + 1) / parts);
         let numbers = &subject.numbers[at];
         if numbers.load(Ordering::Relaxed) >= end {
             eprintln!("{}: nothing is left for {connections} connections", workload.name);
@@ -383,6 +396,20 @@ impl Measurement {
             measured,
         }))
     }
+}
+
+/// The row with the median rate, and the median of how the rounds compare with the smallest; none where there was none.
+fn typical(mut rounds: Vec<Row>) -> Option<Row> {
+    if rounds.is_empty() {
+        return None;
+    }
+    let of_smallest: Vec<f64> = rounds.iter().filter_map(|row| row.of_smallest).collect();
+    let errors = rounds.iter().map(|row| row.measured.errors).sum();
+    rounds.sort_by(|one, other| one.measured.rate.total_cmp(&other.measured.rate));
+    let row = rounds.swap_remove(rounds.len() / 2);
+    let of_smallest = (!of_smallest.is_empty()).then(|| median(of_smallest));
+    let measured = Measured { errors, ..row.measured };
+    Some(Row { of_smallest, measured, ..row })
 }
 
 impl Subject {
