@@ -26,7 +26,7 @@ use crate::http::{
     ClientAddress, Problem, Source, bearer_credential, is_from_elsewhere, leave_standing,
     session_token,
 };
-use crate::identity;
+use crate::identity::{self, SessionToken};
 use crate::resource_servers::management_catalog;
 use crate::tenancy::{self, Membership};
 
@@ -82,7 +82,7 @@ impl<P: Permission> FromRequestParts<App> for Caller<P> {
         let known = authenticate(app, &call).await?;
         check::<P>(&known.permitted, known.project).map_err(Problem::from)?;
         if P::REACH == Reach::Installation
-            && tenancy::find_operator(app.db.reader()).await? != Some(known.organization)
+            && Box::pin(tenancy::find_operator(app.db.reader())).await? != Some(known.organization)
         {
             return Err(Denied::Installation.into());
         }
@@ -225,10 +225,8 @@ async fn authenticate(app: &App, call: &Call<'_>) -> Result<Known, Problem> {
         Some(_) if is_from_elsewhere(call.parts).await => {
             Err(Problem::forbidden("The call came from another site."))
         }
-        Some(token) => match identity::find_session(&app.db, app.clock.now(), &token).await? {
-            Some(session) => by_session(app, headers, session.user).await,
-            None => Err(Problem::rejected(Rejection::MissingCredential)),
-        },
+        // Boxed, so that scripts don't carry it along.
+        Some(token) => Box::pin(by_session(app, headers, &token)).await,
         None => Err(Problem::rejected(Rejection::MissingCredential)),
     }
 }
@@ -248,7 +246,14 @@ fn known(principal: &Principal, permitted: ScopeSet) -> Result<Known, Problem> {
 }
 
 /// A person who is logged in, in the organization that they name, or in their only one.
-async fn by_session(app: &App, headers: &HeaderMap, user: UserId) -> Result<Known, Problem> {
+async fn by_session(
+    app: &App,
+    headers: &HeaderMap,
+    token: &SessionToken,
+) -> Result<Known, Problem> {
+    let session = identity::find_session(&app.db, app.clock.now(), token).await?;
+    let session = session.ok_or_else(|| Problem::rejected(Rejection::MissingCredential))?;
+    let user = session.user;
     let memberships = tenancy::list_memberships(app.db.reader(), user).await?;
     let membership = match headers.get(ORGANIZATION) {
         Some(value) => {

@@ -142,8 +142,9 @@ impl KnownKeys {
             let known = match self.known.get(&digest).await {
                 Some(known) => known,
                 None => {
+                    // Boxed, like all that is seldom gone: it would be carried along by every call.
                     let read = self.read(revocations, digest);
-                    match self.known.try_get_with(digest, read).await {
+                    match Box::pin(self.known.try_get_with(digest, read)).await {
                         Ok(known) => known,
                         Err(miss) => {
                             return match &*miss {
@@ -157,7 +158,7 @@ impl KnownKeys {
             if known.asked_at >= called_at || !known.is_stale(revocations) {
                 return Ok(Some(known));
             }
-            self.forget(digest, &known).await;
+            Box::pin(self.forget(digest, &known)).await;
         }
         anyhow::bail!("an API key changes faster than it can be read")
     }

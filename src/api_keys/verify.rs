@@ -92,7 +92,7 @@ impl ApiKeys {
             return Ok(unknown);
         };
         if known.key.is_decoy {
-            self.ring(db, now, &known, presented).await;
+            Box::pin(self.ring(db, now, &known, presented)).await;
             return Ok(unknown);
         }
         let facts = Facts {

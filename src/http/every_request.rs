@@ -43,36 +43,36 @@ impl Service<Request> for EveryRequest {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(answer(self.clone(), request).map(Ok))
-    }
-}
-
-async fn answer(EveryRequest { app, mut router }: EveryRequest, mut request: Request) -> Response {
-    let id = Uuid::new_v4();
-    let named =
-        telemetry::Request { method: request.method().clone(), uri: request.uri().clone(), id };
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text));
-    // Ours alone, so that nobody writes into the audit trail under another's id.
-    request.headers_mut().remove(REQUEST_ID);
-    if let Ok(id) = &id {
-        request.headers_mut().insert(REQUEST_ID, id.clone());
-    }
-    let work = async {
-        let unless_it_panics =
-            AssertUnwindSafe(async { router.call(request).await }).catch_unwind();
-        match tokio::time::timeout(TIMEOUT, unless_it_panics).await {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = Uuid::new_v4();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let named = telemetry::Request { method, uri, id };
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id = HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text)).ok();
+        // Ours alone, so that nobody writes into the audit trail under another's id.
+        request.headers_mut().remove(REQUEST_ID);
+        if let Some(id) = &id {
+            request.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+        // One wrapped into the other, for an async block keeps what it awaits twice: as it got it, and while it awaits.
+        let unless_it_panics = AssertUnwindSafe(self.router.call(request)).catch_unwind();
+        let work = tokio::time::timeout(TIMEOUT, unless_it_panics).map(|done| match done {
             Ok(Ok(Ok(response))) => response,
             // The panic has told of itself on standard error.
             Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        }
-    };
-    let response = named.does(tell_rate_limit(work)).await;
-    let mut response = render_page_errors(&app, response);
+        });
+        let app = self.app.clone();
+        let work = named.does(tell_rate_limit(work));
+        Box::pin(work.map(move |response| Ok(finished(&app, response, id))))
+    }
+}
+
+/// The answer with the headers that all have.
+fn finished(app: &App, response: Response, id: Option<HeaderValue>) -> Response {
+    let mut response = render_page_errors(app, response);
     let headers = response.headers_mut();
-    if let Ok(id) = id {
+    if let Some(id) = id {
         headers.insert(REQUEST_ID, id);
     }
     let mut unless_said = |name, value| {

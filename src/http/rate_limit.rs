@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
+use futures::FutureExt as _;
 
 use crate::rate_limit::{Standing, WINDOW};
 
@@ -18,15 +19,16 @@ tokio::task_local! {
 }
 
 /// The answer to a call that counted against a quota says how much is left, whatever the answer is.
-pub(super) async fn tell_rate_limit(answer: impl Future<Output = Response>) -> Response {
-    let told = async {
-        let mut response = answer.await;
+pub(super) fn tell_rate_limit(
+    answer: impl Future<Output = Response>,
+) -> impl Future<Output = Response> {
+    let told = answer.map(|mut response| {
         if let Some(standing) = STANDING.with(|standing| standing.get().copied()) {
             write_rate_limit(response.headers_mut(), &standing);
         }
         response
-    };
-    STANDING.scope(OnceCell::new(), told).await
+    });
+    STANDING.scope(OnceCell::new(), told)
 }
 
 /// Leaves word for the answer to the request that this task is about.

@@ -180,8 +180,9 @@ async fn by_api_key(app: &App, call: &Call<'_>, api: &ResourceServer) -> Result<
                 now: app.clock.now(),
                 asked_at,
             };
-            let token = app.phantom_tokens.token(&exchange, &known, api, &scopes).await;
-            Some(token.map_err(undecided)?)
+            // Boxed, so that calls which want none don't carry it along.
+            let token = Box::pin(app.phantom_tokens.token(&exchange, &known, api, &scopes));
+            Some(token.await.map_err(undecided)?)
         }
         false => None,
     };

@@ -54,7 +54,7 @@ pub async fn post(
             match access_token(&app, token, |claims| claims.client_id == client.id.to_string())? {
                 Some(answer) => Some(answer),
                 None => {
-                    let answer = refresh_token(&app, client, token).await?;
+                    let answer = Box::pin(refresh_token(&app, client, token)).await?;
                     answer.map(|answer| Bytes::from(answer.to_string()))
                 }
             }

@@ -78,8 +78,8 @@ pub struct Request {
 
 impl Request {
     /// Does this request's work: what it logs names the request.
-    pub async fn does<T>(self, work: impl Future<Output = T>) -> T {
-        REQUEST.scope(self, work).await
+    pub fn does<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        REQUEST.scope(self, work)
     }
 
     fn as_text(&self) -> String {

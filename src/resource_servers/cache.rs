@@ -51,9 +51,9 @@ impl ResourceServers {
             return Ok(Some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
-            return Ok(None);
-        };
+        // Boxed, like the other reads here: they are seldom gone, and would be carried along by every call.
+        let found = Box::pin(store::find(db.reader(), id)).await?;
+        let Some(found) = found.map(Arc::new) else { return Ok(None) };
         self.by_id.insert(id, found.clone()).await;
         // What was read before an invalidation must not outlive it.
         if self.epoch.load(Ordering::SeqCst) != epoch {
@@ -73,8 +73,8 @@ impl ResourceServers {
             return Ok(Some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let found = store::find_by_audience(db.reader(), audience).await?.map(Arc::new);
-        let Some(found) = found else { return Ok(None) };
+        let found = Box::pin(store::find_by_audience(db.reader(), audience)).await?;
+        let Some(found) = found.map(Arc::new) else { return Ok(None) };
         self.by_audience.insert(audience.to_owned(), found.clone()).await;
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.by_audience.invalidate(audience).await;
@@ -92,7 +92,7 @@ impl ResourceServers {
             Some(only) => only,
             None => {
                 let epoch = self.epoch.load(Ordering::SeqCst);
-                let only = store::find_only_shared(db.reader()).await?;
+                let only = Box::pin(store::find_only_shared(db.reader())).await?;
                 self.only_shared.insert((), only).await;
                 if self.epoch.load(Ordering::SeqCst) != epoch {
                     self.only_shared.invalidate(&()).await;
@@ -121,12 +121,10 @@ impl ResourceServers {
             return Ok(is_good(end).then_some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let Some((id, end)) = store::find_id_by_credential(db.reader(), digest).await? else {
-            return Ok(None);
-        };
-        let Some(found) = store::find(db.reader(), id).await?.map(Arc::new) else {
-            return Ok(None);
-        };
+        let found = Box::pin(store::find_id_by_credential(db.reader(), digest)).await?;
+        let Some((id, end)) = found else { return Ok(None) };
+        let found = Box::pin(store::find(db.reader(), id)).await?;
+        let Some(found) = found.map(Arc::new) else { return Ok(None) };
         self.by_credential.insert(digest, (found.clone(), end)).await;
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.by_credential.invalidate(&digest).await;

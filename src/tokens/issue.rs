@@ -173,7 +173,8 @@ impl Minted {
     /// When the database fails.
     pub async fn recorded(self, connection: &impl ConnectionTrait) -> Result<TokenResponse, DbErr> {
         if let Some(entry) = &self.entry {
-            status_lists::record(connection, entry).await?;
+            // Boxed: most tokens have no place, and would carry it along.
+            Box::pin(status_lists::record(connection, entry)).await?;
         }
         Ok(self.response)
     }

@@ -49,8 +49,8 @@ pub async fn post(
         parameters.get("grant_type")?.ok_or_else(|| OAuthError::missing("grant_type"))?;
     // An API key needs no client beside it: what it may do, it may do by itself.
     if grant_type == token_exchange::GRANT_TYPE {
-        let body = token_exchange::tokens(&app, &headers, address, &source, &parameters).await?;
-        return Ok(answer(&body));
+        let tokens = token_exchange::tokens(&app, &headers, address, &source, &parameters);
+        return Ok(answer(&Box::pin(tokens).await?));
     }
     // 2. Who is the client?
     let client = authenticate(&app, &headers, &parameters).await?;
@@ -63,12 +63,15 @@ pub async fn post(
         return Err(OAuthError::new(ErrorCode::UnauthorizedClient, description));
     }
     // 4. What does the grant entitle to? It is spent and the tokens are minted together, or neither.
+    // Those that go to the database are boxed: a request would carry the largest of them along, whatever it asks for.
     let by = source.by(Actor::Client(client.id));
     let body = match grant_type {
         GrantType::AuthorizationCode => {
-            authorization_code::tokens(&app, &client, &by, &parameters).await?
+            Box::pin(authorization_code::tokens(&app, &client, &by, &parameters)).await?
         }
-        GrantType::RefreshToken => refresh_token::tokens(&app, &client, &by, &parameters).await?,
+        GrantType::RefreshToken => {
+            Box::pin(refresh_token::tokens(&app, &client, &by, &parameters)).await?
+        }
         GrantType::ClientCredentials => {
             client_credentials::tokens(&app, &client, &parameters).await?
         }
