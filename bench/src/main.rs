@@ -398,18 +398,20 @@ impl Measurement {
     }
 }
 
-/// The row with the median rate, and the median of how the rounds compare with the smallest; none where there was none.
+/// The row with the median rate, with the median of each ratio; none where there was no round.
 fn typical(mut rounds: Vec<Row>) -> Option<Row> {
-    if rounds.is_empty() {
-        return None;
-    }
-    let of_smallest: Vec<f64> = rounds.iter().filter_map(|row| row.of_smallest).collect();
+    let middle = |of: fn(&Row) -> Option<f64>| {
+        let found: Vec<f64> = rounds.iter().filter_map(of).collect();
+        (!found.is_empty()).then(|| median(found))
+    };
+    let of_bare = middle(|row| Some(row.of_bare))?;
+    let (of_floor, of_smallest) = (middle(|row| row.of_floor), middle(|row| row.of_smallest));
+    let of_bare_without_signature = middle(|row| row.of_bare_without_signature);
     let errors = rounds.iter().map(|row| row.measured.errors).sum();
     rounds.sort_by(|one, other| one.measured.rate.total_cmp(&other.measured.rate));
     let row = rounds.swap_remove(rounds.len() / 2);
-    let of_smallest = (!of_smallest.is_empty()).then(|| median(of_smallest));
     let measured = Measured { errors, ..row.measured };
-    Some(Row { of_smallest, measured, ..row })
+    Some(Row { of_bare, of_bare_without_signature, of_floor, of_smallest, measured, ..row })
 }
 
 impl Subject {
