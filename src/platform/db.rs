@@ -20,6 +20,8 @@ use super::{make_private_directory, make_private_file};
 /// How many readers SQLite gets beside its one writer.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// A connection to PostgreSQL that was in use so lately is taken as it is.
+const FRESH: Duration = Duration::from_millis(100);
 /// Held while migrations run, so that several processes can start at once on one PostgreSQL database.
 const MIGRATION_LOCK: i64 = 0x706f_7274_6375_6c6c;
 
@@ -39,7 +41,10 @@ impl Db {
         match url.scheme() {
             "sqlite" => Self::open_sqlite(url).await,
             _ => {
-                let pool = Database::connect(options(url, POSTGRES_CONNECTIONS))
+                let mut options = options(url, POSTGRES_CONNECTIONS);
+                // To ask whether it still stands is a round trip more before each statement.
+                options.test_before_acquire_if_idle_for(FRESH);
+                let pool = Database::connect(options)
                     .await
                     .context("can't connect to the PostgreSQL database")?;
                 Ok(Self { reader: pool.clone(), writer: pool })
