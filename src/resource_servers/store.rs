@@ -35,23 +35,20 @@ pub async fn find_by_audience(
 
 /// Which one it is alone, for a check that can't wait for more.
 ///
-/// Without a limit, although there is one at most: SQLite prepares a statement anew whenever a limit is bound.
-///
 /// # Errors
 /// When the database fails.
 pub async fn find_id_by_audience(
     connection: &impl ConnectionTrait,
     audience: &str,
 ) -> Result<Option<ResourceServerId>, DbErr> {
-    let found: Vec<ResourceServerId> = resource_server::Entity::find()
+    resource_server::Entity::find()
         .select_only()
         .column(resource_server::Column::Id)
         .filter(resource_server::Column::Audience.eq(audience))
         .filter(resource_server::Column::DeletedAt.is_null())
         .into_tuple()
-        .all(connection)
-        .await?;
-    Ok(found.first().copied())
+        .one(connection)
+        .await
 }
 
 pub(super) async fn find_management(
