@@ -293,11 +293,11 @@ impl ApiKeys {
             }
             tx.commit().await?;
         }
-        let mut raised = false;
         let mut waiting = self.uses.lock().keys.len();
         while waiting > 0 {
             let (batch, began) = (self.uses.take_keys(), Instant::now());
             waiting = waiting.saturating_sub(BATCH);
+            let mut raised = false;
             let tx = db.begin().await?;
             for ((id, key_use), network) in store::record_uses(&tx, &batch).await? {
                 // The address used last may be of another network than the new one.
@@ -310,12 +310,12 @@ impl ApiKeys {
                 raised = true;
             }
             tx.commit().await?;
+            if raised {
+                self.alerts.wake();
+            }
             if pace == Pace::Unhurried && waiting > 0 {
                 tokio::time::sleep(began.elapsed() * REST).await;
             }
-        }
-        if raised {
-            self.alerts.wake();
         }
         Ok(())
     }
