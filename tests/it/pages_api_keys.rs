@@ -178,7 +178,7 @@ async fn a_key_is_made_and_its_secret_is_shown_once() {
         "curl -H &#39;Authorization: Bearer {secret}&#39; &#39;https://api.example.com/&#39;"
     );
     assert!(shown.text.contains(&curl), "{shown:?}");
-    assert!(shown.text.contains("name=\"done\" value=\"stored\" required"), "{shown:?}");
+    assert!(shown.text.contains("<input type=\"checkbox\" id=\"stored\" required>"), "{shown:?}");
 
     // Sent again, it makes nothing and shows nothing.
     let again = world.owner.sends_form(&page, &new, &fields).await;
@@ -769,7 +769,7 @@ async fn the_pages_of_api_keys_look_right() {
         assert_eq!(browser.reads("#secret").await, secret);
         browser
             .client
-            .execute("document.querySelector('input[name=done]').checked = true", vec![])
+            .execute("document.querySelector('#stored').checked = true", vec![])
             .await
             .unwrap();
         browser.presses("Go on").await;
