@@ -53,9 +53,10 @@ pub struct Known {
     pub scopes: ScopeSet,
     /// How often all keys of the organization together may be used in a minute.
     pub organization_per_minute: Option<u32>,
-    /// What is told of it by `POST /v1/api-keys/verify`, and by introspection.
+    /// What is told of it by `POST /v1/api-keys/verify`, by introspection, and to a reverse proxy, value by value.
     pub as_verified: Rendering<Arc<RawValue>>,
     pub as_introspected: Rendering<Bytes>,
+    pub as_told: Rendering<Arc<[Bytes]>>,
     pub(super) recent: Mutex<Recent>,
     pub(super) memo: Memo,
     /// What it depends on, as the log names it.
@@ -224,6 +225,7 @@ impl Known {
             organization_per_minute,
             as_verified: Rendering::default(),
             as_introspected: Rendering::default(),
+            as_told: Rendering::default(),
             recent: Mutex::default(),
             memo: Memo::default(),
             subjects,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use portcullis_verifier::rejection::{InvalidToken, Unavailability};
 use portcullis_verifier::{Principal, Rejection, Scope, ScopeSet};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -49,9 +50,13 @@ struct Question {
     wants_token: bool,
 }
 
+/// Whom the API behind the proxy is told of.
+const TOLD: [HeaderName; 6] = [SUBJECT, CLIENT, API_KEY, ORGANIZATION, PROJECT, SCOPES];
+
 /// A call that may go on.
 struct Admitted {
-    principal: Principal,
+    /// The values of [`TOLD`], which are kept with the credential.
+    told: Arc<[Bytes]>,
     kind: &'static str,
     standing: Option<Standing>,
     /// What the API gets, where it is to get a token.
@@ -136,12 +141,13 @@ fn by_access_token(
     if !is_known {
         return Err(refuse(InvalidToken::NotAccepted));
     }
-    let principal = accepted.principal().clone();
+    let principal = accepted.principal();
     for scope in &call.question.scopes {
         principal.require_scope(scope).map_err(Problem::rejected)?;
     }
+    let told = accepted.as_told.get_or_init(|| told(principal)).clone();
     let token = call.question.wants_token.then(|| call.credential.into());
-    Ok(Admitted { principal, kind: "access_token", standing: None, token })
+    Ok(Admitted { told, kind: "access_token", standing: None, token })
 }
 
 async fn by_api_key(app: &App, call: &Call<'_>, api: &ResourceServer) -> Result<Admitted, Problem> {
@@ -186,7 +192,9 @@ async fn by_api_key(app: &App, call: &Call<'_>, api: &ResourceServer) -> Result<
         }
         false => None,
     };
-    Ok(Admitted { principal: known.principal(scopes), kind: "api_key", standing, token })
+    let render = || Ok::<_, Problem>(told(&known.principal(scopes.clone())));
+    let told = known.as_told.with(&scopes, render)?;
+    Ok(Admitted { told, kind: "api_key", standing, token })
 }
 
 async fn verify(
@@ -206,24 +214,14 @@ async fn verify(
 
 impl Admitted {
     fn answer(self) -> Result<Response, Problem> {
-        let principal = &self.principal;
         let mut response = StatusCode::OK.into_response();
         let headers = response.headers_mut();
         // All that are told here, and those that every answer gets: a map that grows is made anew.
         headers.reserve(20);
-        let mut tell = |name: HeaderName, value: &str| -> Result<(), Problem> {
-            headers.insert(name, HeaderValue::try_from(value)?);
-            Ok(())
-        };
-        tell(SUBJECT, principal.subject())?;
-        // The client of a token that was exchanged for a key is the key.
-        let client = principal.client().filter(|_| principal.api_key().is_none());
-        tell(CLIENT, client.unwrap_or_default())?;
-        tell(API_KEY, principal.api_key().unwrap_or_default())?;
-        tell(ORGANIZATION, principal.organization().unwrap_or_default())?;
-        tell(PROJECT, principal.project().unwrap_or_default())?;
-        tell(SCOPES, &fitting(principal.scopes()))?;
-        tell(CREDENTIAL, self.kind)?;
+        for (name, value) in TOLD.into_iter().zip(&*self.told) {
+            headers.insert(name, HeaderValue::from_maybe_shared(value.clone())?);
+        }
+        headers.insert(CREDENTIAL, HeaderValue::from_static(self.kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))?;
@@ -235,6 +233,21 @@ impl Admitted {
         }
         Ok(response)
     }
+}
+
+/// The values of [`TOLD`] for this caller, empty where there is nothing to say.
+fn told(principal: &Principal) -> Arc<[Bytes]> {
+    // The client of a token that was exchanged for a key is the key.
+    let client = principal.client().filter(|_| principal.api_key().is_none());
+    let values = [
+        principal.subject(),
+        client.unwrap_or_default(),
+        principal.api_key().unwrap_or_default(),
+        principal.organization().unwrap_or_default(),
+        principal.project().unwrap_or_default(),
+        &fitting(principal.scopes()),
+    ];
+    values.into_iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect()
 }
 
 /// As many scopes as fit, each whole: whoever is told of fewer allows less.

@@ -30,6 +30,8 @@ pub struct AcceptedToken {
     alive_at: Mutex<Option<Mark>>,
     principal: OnceLock<Principal>,
     introspection: OnceLock<Bytes>,
+    /// What a reverse proxy is told of it, value by value.
+    pub as_told: OnceLock<Arc<[Bytes]>>,
 }
 
 impl Default for AcceptedTokens {
@@ -69,6 +71,7 @@ impl AcceptedTokens {
             alive_at: Mutex::new(None),
             principal: OnceLock::new(),
             introspection: OnceLock::new(),
+            as_told: OnceLock::new(),
         });
         if !read.lives(revocations, now) {
             return None;
