@@ -296,7 +296,10 @@ impl ApiKeys {
         let mut waiting = self.uses.lock().keys.len();
         while waiting > 0 {
             let (batch, began) = (self.uses.take_keys(), Instant::now());
-            waiting = waiting.saturating_sub(BATCH);
+            if batch.is_empty() {
+                break;
+            }
+            waiting = waiting.saturating_sub(batch.len());
             let mut raised = false;
             let tx = db.begin().await?;
             for ((id, key_use), network) in store::record_uses(&tx, &batch).await? {
