@@ -1,7 +1,11 @@
 //! The ordered list of schema changes. See README.md for the rule of expand and contract.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
+
 pub use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::EntityTrait as _;
+use sea_orm_migration::seaql_migrations;
 
 mod m0001_main_job;
 mod m0002_management;
@@ -33,4 +37,19 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_fewer_index_entries::Migration),
         ]
     }
+}
+
+/// How many of the changes this database has not seen. What a newer release has added beside them is no hindrance to this
+/// one: see README.md.
+///
+/// # Errors
+/// When the database can't be asked.
+pub async fn pending<'c>(connection: impl IntoSchemaManagerConnection<'c>) -> Result<usize, DbErr> {
+    let manager = SchemaManager::new(connection);
+    let mut seen = HashSet::new();
+    if manager.has_table("seaql_migrations").await? {
+        let rows = seaql_migrations::Entity::find().all(manager.get_connection()).await?;
+        seen.extend(rows.into_iter().map(|row| row.version));
+    }
+    Ok(Migrator::migrations().iter().filter(|change| !seen.contains(change.name())).count())
 }

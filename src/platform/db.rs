@@ -132,9 +132,10 @@ impl Db {
             .await
             .context("can't take the migration lock")?;
         }
-        let pending =
-            Migrator::get_pending_migrations(&tx).await.context("can't read the migrations")?.len();
-        Migrator::up(&tx, None).await.context("a migration failed")?;
+        let pending = migration::pending(&tx).await.context("can't read the migrations")?;
+        if pending > 0 {
+            Migrator::up(&tx, None).await.context("a migration failed")?;
+        }
         tx.commit().await.context("the migrations can't be committed")?;
         Ok(pending)
     }
@@ -144,10 +145,7 @@ impl Db {
     /// # Errors
     /// When the database can't be asked.
     pub async fn pending_migrations(&self) -> Result<usize> {
-        let pending = Migrator::get_pending_migrations_read_only(&self.reader)
-            .await
-            .context("can't read the migrations")?;
-        Ok(pending.len())
+        migration::pending(&self.reader).await.context("can't read the migrations")
     }
 
     /// Begins to hear what `notify` says on the channel. PostgreSQL only.
