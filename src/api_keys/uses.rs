@@ -1,7 +1,7 @@
 //! What is remembered of keys in use: when and from where, what was asked of them, and why they were refused.
 //!
 //! None of it is part of any answer, so none waits for the database: it is gathered here and written in batches.
-//! What a crash takes along is the last second of it.
+//! What a crash takes along is the last second of it; of many keys that came into use at once, what had not had its turn.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
