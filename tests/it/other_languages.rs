@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::actors::{claims, http, jose_header};
-use crate::harness::services::missing;
+use crate::harness::services::{node, python};
 use crate::harness::world::AUDIENCE;
 use crate::harness::{Database, World, eventually};
 
@@ -43,25 +43,8 @@ impl Language {
             std::fs::write(directory.path().join(file.name), file.text).unwrap();
         }
         let program = match self {
-            Self::Node => {
-                let modules = std::env::var_os("PORTCULLIS_TEST_NODE_MODULES");
-                let Some(modules) = modules else {
-                    let how = "set PORTCULLIS_TEST_NODE_MODULES to a folder node_modules with jose";
-                    missing("jose", how);
-                    return None;
-                };
-                let link = directory.path().join("node_modules");
-                std::os::unix::fs::symlink(modules, link).unwrap();
-                PathBuf::from("node")
-            }
-            Self::Python => {
-                let Some(python) = std::env::var_os("PORTCULLIS_TEST_PYTHON") else {
-                    let how = "set PORTCULLIS_TEST_PYTHON to a Python with PyJWT[crypto]";
-                    missing("PyJWT", how);
-                    return None;
-                };
-                PathBuf::from(python)
-            }
+            Self::Node => node(directory.path(), "jose")?,
+            Self::Python => python("PyJWT[crypto]")?,
         };
         Some(Installed { language: self, directory, program })
     }

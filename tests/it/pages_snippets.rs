@@ -10,7 +10,7 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::harness::actors::claims;
-use crate::harness::services::missing;
+use crate::harness::services::{node, python};
 use crate::harness::world::{AUDIENCE, REDIRECT_URI};
 use crate::harness::{Application, Database, Person, Redirected, World};
 use crate::pages_applications::{FOR_ITSELF, FOR_PEOPLE, registers};
@@ -125,25 +125,8 @@ impl Language {
     fn installed(self) -> Option<(PathBuf, tempfile::TempDir)> {
         let directory = tempfile::tempdir().unwrap();
         let program = match self {
-            Self::Node => {
-                let modules = std::env::var_os("PORTCULLIS_TEST_NODE_MODULES").map(PathBuf::from);
-                let Some(modules) = modules else {
-                    let how = "set PORTCULLIS_TEST_NODE_MODULES to a folder node_modules with openid-client";
-                    missing("openid-client", how);
-                    return None;
-                };
-                let link = directory.path().join("node_modules");
-                std::os::unix::fs::symlink(modules, link).unwrap();
-                PathBuf::from("node")
-            }
-            Self::Python => {
-                let Some(python) = std::env::var_os("PORTCULLIS_TEST_PYTHON") else {
-                    let how = "set PORTCULLIS_TEST_PYTHON to a Python with Authlib and requests";
-                    missing("Authlib", how);
-                    return None;
-                };
-                PathBuf::from(python)
-            }
+            Self::Node => node(directory.path(), "openid-client")?,
+            Self::Python => python("Authlib and requests")?,
         };
         Some((program, directory))
     }

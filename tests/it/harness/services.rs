@@ -1,5 +1,7 @@
 //! The services that tests use when they are there.
 
+use std::path::{Path, PathBuf};
+
 use tempfile::TempDir;
 
 /// The databases that every test runs on.
@@ -23,6 +25,26 @@ pub fn missing(service: &str, how: &str) {
         "{service} is required and missing: {how}"
     );
     eprintln!("skipped: {service} is missing ({how})");
+}
+
+/// What runs programs for Node that stand in this folder, with this library; none where that is missing.
+pub fn node(folder: &Path, library: &str) -> Option<PathBuf> {
+    let Some(modules) = std::env::var_os("PORTCULLIS_TEST_NODE_MODULES") else {
+        let how = "set PORTCULLIS_TEST_NODE_MODULES to a folder node_modules that has it";
+        missing(library, how);
+        return None;
+    };
+    std::os::unix::fs::symlink(modules, folder.join("node_modules")).unwrap();
+    Some(PathBuf::from("node"))
+}
+
+/// A Python with this library; none where that is missing.
+pub fn python(library: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("PORTCULLIS_TEST_PYTHON").map(PathBuf::from);
+    if python.is_none() {
+        missing(library, "set PORTCULLIS_TEST_PYTHON to a Python that has it");
+    }
+    python
 }
 
 impl Database {
